@@ -1,0 +1,275 @@
+"""Checkpoints on disk. Inspecting one reads headers only and needs no torch; loading one never runs its code.
+
+A checkpoint is a folder with `model.safetensors`, `config.json`, `tokenizer.json` and `train_log.jsonl`. A legacy
+`.pt` file (a state dict, or a dict that holds one) is read with `weights_only=True`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import zipfile
+from collections import OrderedDict
+from math import prod
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from gt.models.config import ModelConfig, parameter_shapes
+from gt.registry import ModelSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+SCHEMA = "groundthink.checkpoint/1"
+WEIGHTS = "model.safetensors"
+_HEADER_LIMIT = 100_000_000  # bytes; the format's own limit on its header
+_ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+class CheckpointInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a checkpoint without loading it.
+
+    Attributes:
+        path: Folder or `.pt` file.
+        config: Configuration of the model inside.
+        sha256: Of the weights file.
+        step: Optimiser steps behind it, if known.
+        tokens: Tokens seen, if known.
+        tokenizer: Its tokenizer file, if it has one.
+        train_log: Its training log, if it has one.
+    """
+
+    path: Path
+    config: ModelConfig
+    sha256: str
+    step: int | None = None
+    tokens: int | None = None
+    tokenizer: Path | None = None
+    train_log: Path | None = None
+
+
+class _Header(msgspec.Struct, frozen=True, kw_only=True):
+    schema: str
+    model: ModelConfig
+    step: int
+    tokens: int
+    training: dict[str, Any] = {}
+
+
+def inspect_checkpoint(path: Path, spec: ModelSpec) -> CheckpointInfo:
+    """Check a checkpoint against the model that is asked for, from its headers.
+
+    Args:
+        path: Folder, or a `.pt` file.
+        spec: The model that it should hold.
+
+    Raises:
+        ValueError: One line with what was got, what was expected and what to do: if it is missing, damaged, carries
+            code, or holds another variant, scale or vocabulary than expected.
+    """
+    if path.is_dir():
+        return _inspect_folder(path, spec)
+    if not path.exists():
+        raise ValueError(f"no checkpoint at {path}: expected a folder with {WEIGHTS} and config.json, or a .pt file")
+    if path.suffix not in (".pt", ".pth"):
+        raise ValueError(f"{path} is no checkpoint: expected a folder with {WEIGHTS} and config.json, or a .pt file")
+    shapes = read_pt_header(path)
+    vocab_size = shapes.get("embedding.weight", (0, 0))[0]
+    config = spec.config(vocab_size)
+    _compare(path, shapes, config, spec)
+    return CheckpointInfo(path=path, config=config, sha256=_sha256(path))
+
+
+def _inspect_folder(path: Path, spec: ModelSpec) -> CheckpointInfo:
+    for name in (WEIGHTS, "config.json", "tokenizer.json"):
+        if not (path / name).is_file():
+            raise ValueError(f"checkpoint {path} has no {name}: it is not complete")
+    try:
+        header = msgspec.json.decode((path / "config.json").read_bytes(), type=_Header)
+    except (msgspec.MsgspecError, OSError) as error:
+        raise ValueError(f"{path / 'config.json'} is not a checkpoint's configuration: {error}") from error
+    if header.schema != SCHEMA:
+        raise ValueError(f"{path / 'config.json'} has schema {header.schema!r}, this version reads {SCHEMA!r}")
+    got = f"{header.model.variant}@{header.model.scale}"
+    if got != spec.name:
+        raise ValueError(f"checkpoint {path} holds {got}, but {spec.name} was asked for: use --model {got}")
+    tokenizer = path / "tokenizer.json"
+    vocab_size = tokenizer_vocab_size(tokenizer)
+    if vocab_size != header.model.vocab_size:
+        raise ValueError(
+            f"{tokenizer} has {vocab_size} tokens, but the checkpoint's model has {header.model.vocab_size}: "
+            "it is another model's tokenizer"
+        )
+    _compare(path, read_safetensors_header(path / WEIGHTS), header.model, spec)
+    train_log = path / "train_log.jsonl"
+    return CheckpointInfo(
+        path=path,
+        config=header.model,
+        sha256=_sha256(path / WEIGHTS),
+        step=header.step,
+        tokens=header.tokens,
+        tokenizer=tokenizer,
+        train_log=train_log if train_log.is_file() else None,
+    )
+
+
+def _compare(path: Path, got: Shapes, config: ModelConfig, spec: ModelSpec) -> None:
+    expected = parameter_shapes(config)
+    missing = sorted(expected.keys() - got.keys())
+    extra = sorted(got.keys() - expected.keys())
+    wrong = [name for name in expected.keys() & got.keys() if got[name] != expected[name]]
+    problems = []
+    if missing:
+        problems.append(f"lacks {len(missing)} tensors ({missing[0]}, ...)")
+    if extra:
+        problems.append(f"has {len(extra)} unknown tensors ({extra[0]}, ...)")
+    if wrong:
+        name = min(wrong)
+        problems.append(f"{name} is {list(got[name])}, expected {list(expected[name])}")
+    if problems:
+        raise ValueError(f"checkpoint {path} is no {spec.name}: {'; '.join(problems)}")
+
+
+def read_safetensors_header(path: Path) -> Shapes:
+    """Names and shapes in a safetensors file.
+
+    Raises:
+        ValueError: If the header is damaged or the file is shorter than its header says.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > min(size, _HEADER_LIMIT):
+            raise ValueError(f"{path} is truncated or no safetensors file ({size:,} bytes): copy it again")
+        try:
+            entries = json.loads(file.read(length))
+            entries.pop("__metadata__", None)
+            shapes = {name: tuple(entry["shape"]) for name, entry in entries.items()}
+            end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+            needed = sum(prod(entry["shape"]) * _ITEM_BYTES[entry["dtype"]] for entry in entries.values())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path} has a damaged header ({error!r}): copy it again") from error
+    if size != 8 + length + end or end != needed:
+        raise ValueError(f"{path} is truncated: {size:,} bytes, its header says {8 + length + end:,}: copy it again")
+    return shapes
+
+
+class _TensorStub:
+    """Stands for a tensor of a `.pt` file: its shape, nothing else."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+
+
+class _HeaderUnpickler(pickle.Unpickler):
+    """Reads the structure of a `.pt` file; any global beyond tensors and containers is refused, never called."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        if (module, name) in (("torch._utils", "_rebuild_tensor_v2"), ("torch._utils", "_rebuild_tensor")):
+            return lambda storage, offset, size, *rest: _TensorStub(tuple(size))
+        if (module, name) == ("torch._utils", "_rebuild_parameter"):
+            return lambda data, *rest: data
+        if module == "torch" and (name.endswith("Storage") or name == "Size"):
+            return tuple if name == "Size" else name
+        raise ValueError(f"it refers to {module}.{name}, which would run code")
+
+    def persistent_load(self, pid: Any) -> Any:
+        return pid
+
+
+def read_pt_header(path: Path) -> Shapes:
+    """Names and shapes of the state dict in a `.pt` file, without torch and without running anything in it.
+
+    Raises:
+        ValueError: If it is damaged, carries code, or holds no state dict.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            (name,) = [n for n in archive.namelist() if n.endswith("/data.pkl")]
+            with archive.open(name) as file:
+                content = _HeaderUnpickler(cast(IO[bytes], file)).load()
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path} is truncated or no .pt file of torch 1.6 or later: copy or save it again") from error
+    except Exception as error:  # a pickle can fail in any way
+        raise ValueError(
+            f"{path} is refused: {error}; save the weights alone: torch.save(model.state_dict(), ...)"
+        ) from error
+    state = _state_dict(content)
+    if state is None:
+        raise ValueError(f"{path} holds no state dict: expected one, or a dict with it under 'model'")
+    return {name: value.shape for name, value in state.items()}
+
+
+def _state_dict(content: Any) -> dict[str, Any] | None:
+    """The state dict in what a `.pt` file holds: itself, or under a usual key."""
+    if not isinstance(content, dict):
+        return None
+    for key in ("model", "model_state_dict", "state_dict"):
+        if isinstance(content.get(key), dict):
+            content = content[key]
+            break
+    is_state = content and all(isinstance(k, str) and hasattr(v, "shape") for k, v in content.items())
+    return content if is_state else None
+
+
+def tokenizer_vocab_size(path: Path) -> int:
+    """Number of tokens in a tokenizer.json, without the library.
+
+    Raises:
+        ValueError: If the file is no tokenizer.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return len(set(content["model"]["vocab"].values()) | {t["id"] for t in content.get("added_tokens", ())})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is no tokenizer in the `tokenizers` JSON format: {error!r}") from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_weights(info: CheckpointInfo) -> dict[str, Tensor]:
+    """The tensors of a checkpoint, on the CPU, in the precision that they were saved in."""
+    if info.path.is_dir():
+        from safetensors.torch import load_file
+
+        weights: dict[str, Tensor] = load_file(info.path / WEIGHTS)
+        return weights
+    import torch
+
+    state = _state_dict(torch.load(info.path, map_location="cpu", weights_only=True))
+    if state is None:
+        raise ValueError(f"{info.path} holds no state dict")
+    return state
+
+
+def save_checkpoint(path: Path, model: nn.Module, *, step: int, tokens: int, training: dict[str, Any]) -> None:
+    """Write weights (bf16) and configuration into a folder that holds the tokenizer and the log already.
+
+    Args:
+        path: Folder.
+        model: A model with a `config`.
+        step: Optimiser steps behind it.
+        tokens: Tokens seen.
+        training: Settings and outcome of the run, JSON types only.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    weights = {name: t.detach().to("cpu", torch.bfloat16).contiguous() for name, t in model.state_dict().items()}
+    partial = path / (WEIGHTS + ".partial")
+    save_file(weights, partial)
+    partial.replace(path / WEIGHTS)
+    config = cast(ModelConfig, model.config)
+    header = _Header(schema=SCHEMA, model=config, step=step, tokens=tokens, training=training)
+    encoded = msgspec.json.format(msgspec.json.encode(header), indent=2)
+    (path / "config.json").write_bytes(encoded + b"\n")

@@ -1,0 +1,1 @@
+"""Text and conversations that the checks read: corpora, canary dialogues and their scorers. No torch."""

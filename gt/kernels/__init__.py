@@ -1,0 +1,126 @@
+"""The ops behind the mixers. Each public function picks a backend (`gt.kernels.dispatch`) and runs it."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from gt.kernels.dispatch import BACKENDS, Backend, Resolution, resolve
+
+__all__ = ["BACKENDS", "Backend", "Resolution", "causal_conv1d", "resolve", "ssd", "wkv6"]
+
+
+def _check(name: str, tensor: Tensor, shape: tuple[int, ...], letters: str) -> None:
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"{name} has shape {list(tensor.shape)}, expected [{letters}] = {list(shape)}")
+
+
+def wkv6(
+    r: Tensor, k: Tensor, v: Tensor, w: Tensor, u: Tensor, state: Tensor | None = None, backend: str | None = None
+) -> tuple[Tensor, Tensor]:
+    """RWKV-6 recurrence (Peng et al. 2024, arXiv 2404.05892).
+
+    y_t = r_t (S_{t-1} + (u * k_t) v_t^T);  S_t = diag(exp(w_t)) S_{t-1} + k_t v_t^T
+
+    Args:
+        r: Receptance [B, T, H, K].
+        k: Key [B, T, H, K].
+        v: Value [B, T, H, V].
+        w: Log-decay [B, T, H, K], at most 0 (w = -exp(d)).
+        u: Bonus of the current token [H, K].
+        state: [B, H, K, V] in fp32, to continue from; zeros if None.
+        backend: Name of a backend (`reference`, `chunked`); by default GT_KERNELS or the device's fastest.
+
+    Returns:
+        Output [B, T, H, V] in the dtype of `r`, final state [B, H, K, V] in fp32 (fp64 for fp64 inputs).
+
+    Raises:
+        ValueError: If shapes do not fit or the backend cannot run.
+    """
+    B, T, H, K = r.shape
+    V = v.shape[-1]
+    if T == 0:
+        raise ValueError("wkv6 got no tokens (T = 0)")
+    _check("k", k, (B, T, H, K), "B, T, H, K")
+    _check("v", v, (B, T, H, V), "B, T, H, V")
+    _check("w", w, (B, T, H, K), "B, T, H, K")
+    _check("u", u, (H, K), "H, K")
+    if state is not None:
+        _check("state", state, (B, H, K, V), "B, H, K, V")
+    y, new_state = resolve("wkv6", r.device.type, backend).backend.run(r, k, v, w, u, state)
+    return y, new_state
+
+
+def ssd(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    state: Tensor | None = None,
+    backend: str | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Mamba-2 recurrence (Dao & Gu 2024, arXiv 2405.21060).
+
+    S_t = exp(dt_t A) S_{t-1} + dt_t x_t B_t^T;  y_t = S_t C_t + D x_t
+
+    Args:
+        x: Input heads [B, T, H, P].
+        dt: Step size [B, T, H], positive.
+        A: Decay rate [H], negative.
+        B: Input projection [B, T, G, N]; H / G consecutive heads share a group.
+        C: Output projection [B, T, G, N].
+        D: Skip weight [H], or None.
+        state: [B, H, P, N] in fp32, to continue from; zeros if None.
+        backend: Name of a backend (`reference`, `chunked`); by default GT_KERNELS or the device's fastest.
+
+    Returns:
+        Output [B, T, H, P] in the dtype of `x`, final state [B, H, P, N] in fp32 (fp64 for fp64 inputs).
+
+    Raises:
+        ValueError: If shapes do not fit or the backend cannot run.
+    """
+    batch, T, H, P = x.shape
+    G, N = B.shape[2:]
+    if T == 0:
+        raise ValueError("ssd got no tokens (T = 0)")
+    if H % G:
+        raise ValueError(f"{H} heads cannot share {G} groups: H must be a multiple of G")
+    _check("dt", dt, (batch, T, H), "B, T, H")
+    _check("A", A, (H,), "H")
+    _check("B", B, (batch, T, G, N), "B, T, G, N")
+    _check("C", C, (batch, T, G, N), "B, T, G, N")
+    if state is not None:
+        _check("state", state, (batch, H, P, N), "B, H, P, N")
+    y, new_state = resolve("ssd", x.device.type, backend).backend.run(x, dt, A, B, C, D, state)
+    return y, new_state
+
+
+def causal_conv1d(
+    x: Tensor, weight: Tensor, bias: Tensor, state: Tensor | None = None, backend: str | None = None
+) -> tuple[Tensor, Tensor]:
+    """Depthwise causal convolution followed by SiLU, as before Mamba-2's scan.
+
+    Args:
+        x: Input [B, T, D].
+        weight: Filters [D, W], oldest tap first.
+        bias: [D].
+        state: The W - 1 inputs before `x`, oldest first [B, D, W - 1]; zeros if None.
+        backend: Name of a backend (`reference`, `conv1d`); by default GT_KERNELS or the device's fastest.
+
+    Returns:
+        Output [B, T, D] and the last W - 1 inputs [B, D, W - 1].
+
+    Raises:
+        ValueError: If shapes do not fit or the backend cannot run.
+    """
+    batch, T, channels = x.shape
+    width = weight.shape[-1]
+    if T == 0:
+        raise ValueError("causal_conv1d got no tokens (T = 0)")
+    _check("weight", weight, (channels, width), "D, W")
+    _check("bias", bias, (channels,), "D")
+    if state is not None:
+        _check("state", state, (batch, channels, width - 1), "B, D, W - 1")
+    y, new_state = resolve("causal_conv1d", x.device.type, backend).backend.run(x, weight, bias, state)
+    return y, new_state

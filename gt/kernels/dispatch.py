@@ -1,0 +1,118 @@
+"""Which backend runs an op, and why: the fastest that this device has, or the one that is forced."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from gt.kernels import conv, reference, ssd_chunked, wkv6_chunked
+
+
+class Backend(msgspec.Struct, frozen=True):
+    """One implementation of an op.
+
+    Attributes:
+        name: Name as in `GT_KERNELS` and in the scorecard.
+        run: The function.
+        refused: Returns why this device type cannot run it, or None if it can.
+        tolerance: Largest error against the fp64 reference relative to the largest value, forward and backward (fp32).
+    """
+
+    name: str
+    run: Callable[..., Any]
+    refused: Callable[[str], str | None]
+    tolerance: float
+
+
+class Resolution(msgspec.Struct, frozen=True):
+    """The backend chosen for an op.
+
+    Attributes:
+        backend: What runs.
+        reason: Why this one, naming every faster one that was refused.
+        fastest: True if no faster backend exists for this device.
+    """
+
+    backend: Backend
+    reason: str
+    fastest: bool
+
+
+def _anywhere(device_type: str) -> str | None:
+    return None
+
+
+# Fastest first. Tolerances: what plain fp32 arithmetic costs on the golden vectors, with a margin of about ten.
+BACKENDS: dict[str, tuple[Backend, ...]] = {
+    "causal_conv1d": (
+        Backend("conv1d", conv.causal_conv1d, _anywhere, 1e-5),
+        Backend("reference", reference.causal_conv1d, _anywhere, 1e-5),
+    ),
+    "ssd": (
+        Backend("chunked", ssd_chunked.ssd, _anywhere, 2e-5),
+        Backend("reference", reference.ssd, _anywhere, 1e-5),
+    ),
+    "wkv6": (
+        Backend("chunked", wkv6_chunked.wkv6, _anywhere, 3e-5),
+        Backend("reference", reference.wkv6, _anywhere, 1e-5),
+    ),
+}
+
+
+def forced() -> dict[str, str]:
+    """Backends forced by the environment variable GT_KERNELS: `reference`, or `wkv6=reference,ssd=chunked`.
+
+    Raises:
+        ValueError: If it names an op or a backend that does not exist.
+    """
+    choice: dict[str, str] = {}
+    text = os.environ.get("GT_KERNELS", "").strip()
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        op, _, name = part.rpartition("=")
+        ops = [op] if op else [o for o, backends in BACKENDS.items() if name in {b.name for b in backends}]
+        for one in ops:
+            known = [b.name for b in BACKENDS.get(one, ())]
+            if name not in known:
+                raise ValueError(f"GT_KERNELS={text}: no backend {name!r} for op {one!r} (it has: {', '.join(known)})")
+            choice[one] = name
+        if not ops:
+            raise ValueError(f"GT_KERNELS={text}: no op has a backend {name!r}")
+    return choice
+
+
+def resolve(op: str, device_type: str, backend: str | None = None) -> Resolution:
+    """Choose the backend of an op for a device type (`cpu`, `cuda`).
+
+    Args:
+        op: Key of `BACKENDS`.
+        device_type: `torch.device.type`.
+        backend: Name to insist on; else GT_KERNELS; else the fastest that the device has.
+
+    Raises:
+        ValueError: If the op or the backend does not exist, or the forced backend is refused on this device.
+    """
+    if op not in BACKENDS:
+        raise ValueError(f"unknown op {op!r} (there are: {', '.join(BACKENDS)})")
+    wanted = backend or forced().get(op)
+    by = "asked for" if backend else "forced by GT_KERNELS"
+    refusals: list[str] = []
+    available = [b for b in BACKENDS[op] if b.refused(device_type) is None]
+    for candidate in BACKENDS[op]:
+        refusal = candidate.refused(device_type)
+        if wanted is not None:
+            if candidate.name != wanted:
+                continue
+            if refusal is not None:
+                raise ValueError(f"backend {wanted!r} of {op} is {by} but cannot run on {device_type}: {refusal}")
+            return Resolution(candidate, by, candidate is available[0])
+        if refusal is None:
+            reason = "; ".join([f"fastest backend for {device_type}", *refusals])
+            return Resolution(candidate, reason, True)
+        refusals.append(f"{candidate.name} refused: {refusal}")
+    names = ", ".join(b.name for b in BACKENDS[op])
+    if wanted is not None:
+        raise ValueError(f"no backend {wanted!r} for op {op!r} (it has: {names})")
+    raise ValueError(f"no backend of {op} runs on {device_type}: {'; '.join(refusals)}")

@@ -1,0 +1,57 @@
+"""The record that every probe returns: one measured number with what is needed to judge it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+
+
+class Unmeasurable(Exception):  # noqa: N818 -- not a fault: the subject offers nothing to measure
+    """Raised by a probe that cannot measure this subject, with the reason. The check becomes NODATA."""
+
+
+class Measurement(msgspec.Struct, frozen=True, kw_only=True):
+    """One measured quantity.
+
+    Attributes:
+        metric: Name that a band in `fixtures/checks.yaml` refers to.
+        value: The number; None when it is not finite (`note` then says what it was).
+        unit: Unit of `value`; empty for ratios, shares and relative errors.
+        n: Number of independent items behind `value`.
+        ci95: 95% interval (low, high), where the value is an estimate.
+        note: One clause for the reason line, e.g. where the worst case was.
+        detail: Further figures, JSON types only.
+        cached: True if taken from the cache of an earlier run.
+    """
+
+    metric: str
+    value: float | None
+    unit: str = ""
+    n: int = 1
+    ci95: tuple[float, float] | None = None
+    note: str = ""
+    detail: dict[str, Any] = {}
+    cached: bool = False
+
+
+def measured(
+    metric: str,
+    value: float,
+    *,
+    unit: str = "",
+    n: int = 1,
+    ci95: tuple[float, float] | None = None,
+    note: str = "",
+    detail: dict[str, Any] | None = None,
+) -> Measurement:
+    """Build a Measurement from a float that may be NaN or infinite.
+
+    JSON has no such numbers: the value becomes None and the note names what was seen.
+    """
+    number = float(value)
+    if not math.isfinite(number):
+        note = f"value is {number}" + (f"; {note}" if note else "")
+        return Measurement(metric=metric, value=None, unit=unit, n=n, note=note, detail=detail or {})
+    return Measurement(metric=metric, value=number, unit=unit, n=n, ci95=ci95, note=note, detail=detail or {})

@@ -1,0 +1,1 @@
+"""The models: one block, one model, a fusion that is injected."""

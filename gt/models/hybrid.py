@@ -1,0 +1,133 @@
+"""The model: embedding, blocks of parallel mixers with a fusion and a feed-forward layer, norm, tied head."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gt.models.config import ModelConfig
+from gt.models.fusion import FUSIONS
+from gt.models.mamba2 import Mamba2
+from gt.models.rwkv6 import RWKV6TimeMix
+from gt.models.state import LayerState, ModelState
+
+INIT_STD = 0.02  # of plain linear layers and the embedding
+NORM_EPS = 1e-5
+
+Activations = dict[str, Tensor]
+"""Component outputs of a call: `rwkv_out`, `mamba_out` [B, L, T, C] and `gate` [B, L, T, 1]."""
+
+
+class FeedForward(nn.Module):
+    """Linear - GELU - Linear, without biases."""
+
+    def __init__(self, hidden_size: int, expand: int) -> None:
+        super().__init__()
+        self.up = nn.Linear(hidden_size, expand * hidden_size, bias=False)
+        self.down = nn.Linear(expand * hidden_size, hidden_size, bias=False)
+        for linear in (self.up, self.down):
+            nn.init.normal_(linear.weight, std=INIT_STD)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [..., C] to [..., C]."""
+        out: Tensor = self.down(F.gelu(self.up(x)))
+        return out
+
+
+class Block(nn.Module):
+    """x + Fusion(RWKV6(n), Mamba2(n)) with n = RMSNorm(x), then x + FFN(RMSNorm(x)); or the same with one mixer."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        C = config.hidden_size
+        self.mix_norm = nn.RMSNorm(C, eps=NORM_EPS)
+        self.rwkv = self.mamba = self.fusion = None
+        if "rwkv" in config.mixers:
+            self.rwkv = RWKV6TimeMix(C, config.num_heads, layer, config.num_layers)
+        if "mamba" in config.mixers:
+            self.mamba = Mamba2(
+                C, config.d_state, config.mamba_head_dim, config.expand, config.conv_width, config.num_layers
+            )
+        if self.rwkv is not None and self.mamba is not None:
+            self.fusion = FUSIONS[config.fusion](C, config.gate_init)
+            # The official zero output would leave RWKV silent at step 0: in a hybrid it starts as Mamba's out_proj.
+            self.rwkv.output.reset_parameters()
+            with torch.no_grad():
+                self.rwkv.output.weight.div_((2 * config.num_layers) ** 0.5)
+        self.ffn_norm = nn.RMSNorm(C, eps=NORM_EPS)
+        self.ffn = FeedForward(C, config.ffn_expand)
+
+    def forward(self, x_BTC: Tensor, state: LayerState | None) -> tuple[Tensor, LayerState, Activations]:
+        """Return the new residual stream, the layer's state, and the component outputs [B, T, ...]."""
+        normed = self.mix_norm(x_BTC)
+        new_state: LayerState = {}
+        seen: Activations = {}
+        if self.rwkv is not None:
+            seen["rwkv_out"], rwkv_state = self.rwkv(normed, state)
+            new_state |= rwkv_state
+        if self.mamba is not None:
+            seen["mamba_out"], mamba_state = self.mamba(normed, state)
+            new_state |= mamba_state
+        if self.fusion is not None:
+            fused, seen["gate"] = self.fusion(seen["rwkv_out"], seen["mamba_out"])
+        else:
+            (fused,) = seen.values()
+        x_BTC = x_BTC + fused
+        return x_BTC + self.ffn(self.ffn_norm(x_BTC)), new_state, seen
+
+
+class HybridLM(nn.Module):
+    """A language model of parallel RWKV-6 and Mamba-2 blocks.
+
+    Args:
+        config: Its shape.
+
+    Example:
+        ``logits, states = model(tokens_BT, return_states=True)`` then ``model(next_BT, state=states)``.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+        nn.init.normal_(self.embedding.weight, std=INIT_STD)
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
+        self.norm = nn.RMSNorm(config.hidden_size, eps=NORM_EPS)
+
+    def forward(
+        self,
+        tokens_BT: Tensor,
+        state: ModelState | None = None,
+        return_states: bool = False,
+        return_activations: bool = False,
+    ) -> Tensor | tuple[Tensor, ModelState] | tuple[Tensor, Activations] | tuple[Tensor, ModelState, Activations]:
+        """Logits of the next token.
+
+        Args:
+            tokens_BT: Token ids.
+            state: State to continue from; None at the start of a text.
+            return_states: Also return the state after the last token.
+            return_activations: Also return the component outputs of every layer, stacked [B, L, T, ...].
+
+        Returns:
+            Logits [B, T, vocabulary], then the state and the activations if asked for, in this order.
+        """
+        x = self.embedding(tokens_BT)
+        layer_states: list[LayerState] = []
+        activations: list[Activations] = []
+        for index, block in enumerate(self.blocks):
+            x, layer_state, seen = block(x, state.layer(index) if state is not None else None)
+            layer_states.append(layer_state)
+            activations.append(seen)
+        logits = F.linear(self.norm(x), self.embedding.weight)
+        if not (return_states or return_activations):
+            return logits
+        extras: list[ModelState | Activations] = []
+        if return_states:
+            gates = [seen["gate"] for seen in activations if "gate" in seen]
+            gate = torch.stack([g.detach().float().mean() for g in gates]).mean() if gates else None
+            extras.append(ModelState.from_layers(layer_states, gate))
+        if return_activations:
+            extras.append({name: torch.stack([seen[name] for seen in activations], dim=1) for name in activations[0]})
+        return (logits, *extras)  # type: ignore[return-value]  # the flags fix the length of the tuple

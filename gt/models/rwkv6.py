@@ -1,0 +1,112 @@
+"""RWKV-6 time mix (x060, "Finch"; Peng et al. 2024, arXiv 2404.05892), with the official parameter names."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gt import kernels
+from gt.models.config import LORA_DECAY, LORA_MIX, MIX_TARGETS
+from gt.models.state import LayerState
+
+# GroupNorm eps of ln_x: 1e-5 times the official head_size_divisor 8 squared, at any head size.
+LN_X_EPS = 64e-5
+
+
+def previous_token(x_BTC: Tensor, last_BC: Tensor | None) -> Tensor:
+    """The sequence shifted by one token: x_{t-1} at t, `last` (or zeros) at the first."""
+    first = torch.zeros_like(x_BTC[:, :1]) if last_BC is None else last_BC[:, None].to(x_BTC.dtype)
+    return torch.cat([first, x_BTC[:, :-1]], dim=1)
+
+
+class RWKV6TimeMix(nn.Module):
+    """Token shift with data-dependent mixing, data-dependent decay, matrix-valued state, gated output.
+
+    Args:
+        hidden_size: Channels C.
+        num_heads: Heads H; C / H is the head size.
+        layer: Index of the layer, for the initialisation.
+        num_layers: Number of layers, for the initialisation.
+    """
+
+    state_names = ("rwkv_state", "rwkv_shift")
+
+    def __init__(self, hidden_size: int, num_heads: int, layer: int, num_layers: int) -> None:
+        super().__init__()
+        C, self.num_heads = hidden_size, num_heads
+        for name in "xwkvrg":
+            setattr(self, f"time_maa_{name}", nn.Parameter(torch.empty(1, 1, C)))
+        self.time_maa_w1 = nn.Parameter(torch.empty(C, MIX_TARGETS * LORA_MIX))
+        self.time_maa_w2 = nn.Parameter(torch.empty(MIX_TARGETS, LORA_MIX, C))
+        self.time_decay = nn.Parameter(torch.empty(1, 1, C))
+        self.time_decay_w1 = nn.Parameter(torch.empty(C, LORA_DECAY))
+        self.time_decay_w2 = nn.Parameter(torch.empty(LORA_DECAY, C))
+        self.time_faaaa = nn.Parameter(torch.empty(num_heads, C // num_heads))
+        self.receptance = nn.Linear(C, C, bias=False)
+        self.key = nn.Linear(C, C, bias=False)
+        self.value = nn.Linear(C, C, bias=False)
+        self.gate = nn.Linear(C, C, bias=False)
+        self.output = nn.Linear(C, C, bias=False)
+        self.ln_x = nn.GroupNorm(num_heads, C, eps=LN_X_EPS)
+        self.reset_parameters(layer, num_layers)
+
+    @torch.no_grad()
+    def reset_parameters(self, layer: int, num_layers: int) -> None:
+        """The official initialisation, which depends on the depth of the layer and on the channel."""
+        C = self.receptance.in_features
+        depth = layer / max(num_layers - 1, 1)  # 0 at the first layer, 1 at the last
+        remaining = 1 - layer / num_layers  # 1 at the first layer, towards 0
+        channel = torch.arange(C) / C
+        position = torch.arange(C) / (C - 1)
+        for name in "xwk":
+            self.get_parameter(f"time_maa_{name}").copy_(1 - channel**remaining)
+        self.get_parameter("time_maa_v").copy_(1 - (channel**remaining + 0.3 * depth))
+        for name in "rg":
+            self.get_parameter(f"time_maa_{name}").copy_(1 - channel ** (0.5 * remaining))
+        self.time_decay.copy_(-6 + 5 * position ** (0.7 + 1.3 * depth))
+        zigzag = ((torch.arange(C) + 1) % 3 - 1) * 0.1
+        self.time_faaaa.copy_((depth * (1 - position) + zigzag).view_as(self.time_faaaa))
+        self.time_maa_w1.zero_()
+        self.time_decay_w1.zero_()
+        nn.init.uniform_(self.time_maa_w2, -0.01, 0.01)
+        nn.init.uniform_(self.time_decay_w2, -0.01, 0.01)
+        for linear, gain in ((self.receptance, 1.0), (self.key, 0.1), (self.value, 1.0), (self.gate, 0.1)):
+            nn.init.orthogonal_(linear.weight, gain=gain)
+        nn.init.zeros_(self.output.weight)
+        self.ln_x.weight.fill_(((1 + layer) / num_layers) ** 0.7)
+        self.ln_x.bias.zero_()
+
+    def forward(self, x_BTC: Tensor, state: LayerState | None = None) -> tuple[Tensor, LayerState]:
+        """Mix a stretch of tokens.
+
+        Args:
+            x_BTC: Normalised input.
+            state: `rwkv_state` [B, H, K, V] and `rwkv_shift` [B, C] to continue from; None at the start of a text.
+
+        Returns:
+            Output [B, T, C] and the state after the last token.
+        """
+        B, T, C = x_BTC.shape
+        heads = (B, T, self.num_heads, C // self.num_heads)
+        difference = previous_token(x_BTC, state["rwkv_shift"] if state else None) - x_BTC
+        mixed = x_BTC + difference * self.time_maa_x
+        lora = torch.tanh(mixed @ self.time_maa_w1).view(B * T, MIX_TARGETS, LORA_MIX).transpose(0, 1)
+        shares = torch.bmm(lora, self.time_maa_w2).view(MIX_TARGETS, B, T, C)
+        base = torch.stack([self.get_parameter(f"time_maa_{name}") for name in "wkvrg"])
+        x_w, x_k, x_v, x_r, x_g = (x_BTC + difference * (base + shares)).unbind(0)
+
+        # The decay is computed in fp32 at least: exp(-exp(d)) of a bf16 d is coarse.
+        d = self.time_decay + torch.tanh(x_w @ self.time_decay_w1) @ self.time_decay_w2
+        log_decay = -torch.exp(d if d.dtype == torch.float64 else d.float())
+        y, wkv_state = kernels.wkv6(
+            self.receptance(x_r).view(heads),
+            self.key(x_k).view(heads),
+            self.value(x_v).view(heads),
+            log_decay.view(heads),
+            self.time_faaaa,
+            state["rwkv_state"] if state else None,
+        )
+        y = self.ln_x(y.reshape(B * T, C)).view(B, T, C)
+        out: Tensor = self.output(y * F.silu(self.gate(x_g)))
+        return out, {"rwkv_state": wkv_state, "rwkv_shift": x_BTC[:, -1]}

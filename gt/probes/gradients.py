@@ -1,0 +1,101 @@
+"""G1e and G4: does the gradient reach every parameter, and both components?"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from gt.measurement import Measurement, measured
+from gt.stats import mean_stderr
+from gt.training.mini import BATCH_SIZE, CLIP, LENGTH, LR
+from gt.training.optim import make_optimizer, next_token_loss, train_step
+
+if TYPE_CHECKING:
+    from gt.subject import Subject
+
+BATCHES = 8
+
+
+def reach(subject: Subject) -> tuple[Measurement, ...]:
+    """G1e: share of parameter tensors with a finite, non-zero gradient after three steps of a fresh model.
+
+    Three steps, because factors that start at zero hide the gradient of their partner at first.
+    """
+    model = subject.build()
+    optimizer = make_optimizer(model, LR)
+    batches = subject.train_tokens.random_windows(BATCH_SIZE, LENGTH, subject.seed)
+    for _ in range(3):
+        train_step(model, optimizer, next(batches).to(subject.device), CLIP)
+    gradients = _gradients(model, next(batches).to(subject.device))
+    missed = [
+        f"{name} ({'none' if g is None else 'not finite' if not torch.isfinite(g).all() else 'zero'})"
+        for name, g in gradients.items()
+        if g is None or not torch.isfinite(g).all() or not g.any()
+    ]
+    share = 1 - len(missed) / len(gradients)
+    note = f"{len(missed)} not reached: {', '.join(missed[:3])}" if missed else ""
+    return (measured("reached_share", share, n=len(gradients), note=note, detail={"missed": missed}),)
+
+
+def _gradients(model: nn.Module, tokens: Tensor) -> dict[str, Tensor | None]:
+    model.zero_grad(set_to_none=True)
+    next_token_loss(model, tokens).backward()
+    return {name: parameter.grad for name, parameter in model.named_parameters()}
+
+
+def component_balance(subject: Subject) -> tuple[Measurement, ...]:
+    """G4: mean gradient norm per parameter tensor, RWKV over Mamba, over 8 batches of real text.
+
+    Recorded with it: variance of the outputs, RWKV over Mamba; mean and spread of the gate; cosine of the outputs.
+    Source: strategy document, component gradient logging.
+    """
+    model = subject.trained_model
+    batches = subject.train_tokens.random_windows(BATCH_SIZE, LENGTH, subject.seed + 1)
+    log_ratios: list[float] = []
+    norms: dict[str, list[float]] = {"rwkv": [], "mamba": []}
+    for done in range(BATCHES):
+        gradients = _gradients(model, next(batches).to(subject.device))
+        means = {}
+        for component, seen in norms.items():
+            tensors = [g for name, g in gradients.items() if f".{component}." in name and g is not None]
+            means[component] = sum(float(g.norm()) for g in tensors) / max(len(tensors), 1)
+            seen.append(means[component])
+        if all(means.values()) and all(map(math.isfinite, means.values())):
+            log_ratios.append(math.log(means["rwkv"] / means["mamba"]))
+        subject.progress(done + 1, BATCHES, "gradients")
+    model.zero_grad(set_to_none=True)
+    rwkv, mamba = (sum(norms[c]) / BATCHES for c in ("rwkv", "mamba"))
+    ratio = rwkv / mamba if mamba else math.inf if rwkv else math.nan
+    ci95 = None
+    if len(log_ratios) == BATCHES:
+        centre, error = mean_stderr(log_ratios)
+        ci95 = (math.exp(centre - 1.96 * error), math.exp(centre + 1.96 * error))
+    note = subject.trained_note
+    if not math.isfinite(ratio) or ratio == 0:
+        note = f"mean gradient norms: RWKV {rwkv:.3g}, Mamba {mamba:.3g}"
+    return (
+        measured("grad_ratio", ratio, n=BATCHES, ci95=ci95, note=note, detail={"rwkv": norms["rwkv"], **norms}),
+        *_outputs(model, subject.windows(BATCH_SIZE, LENGTH)),
+    )
+
+
+@torch.no_grad()
+def _outputs(model: nn.Module, tokens: Tensor) -> tuple[Measurement, ...]:
+    _, seen = model(tokens, return_activations=True)
+    rwkv, mamba, gate = (seen[name].double() for name in ("rwkv_out", "mamba_out", "gate"))  # [B, L, T, C or 1]
+    layers = range(gate.shape[1])
+    variance_ratio = float(rwkv.var()) / float(mamba.var()) if float(mamba.var()) else math.inf
+    cosine = nn.functional.cosine_similarity(rwkv, mamba, dim=-1)
+    per_layer = {
+        "mean": [float(gate[:, layer].mean()) for layer in layers],
+        "spread": [float(gate[:, layer].std()) for layer in layers],
+    }
+    return (
+        measured("activation_variance_ratio", variance_ratio),
+        measured("gate_mean", float(gate.mean()), detail=per_layer),
+        measured("gate_spread", float(gate.std())),
+        measured("output_cosine", float(cosine.mean())),
+    )

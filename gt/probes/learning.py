@@ -1,0 +1,87 @@
+"""G3 and L2: does a fresh model learn, and does the trained one know more than word counts?"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import msgspec
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gt.measurement import Measurement, measured
+from gt.stats import mean_stderr
+
+if TYPE_CHECKING:
+    from gt.subject import Subject
+
+VALID_WINDOWS, VALID_LENGTH = 32, 257
+
+
+def mini_training(subject: Subject) -> tuple[Measurement, ...]:
+    """G3: how far the loss falls from the first to the last tenth of a short training, and its gradient norm then."""
+    run = subject.mini_training
+    tenth = max(1, subject.size("g3_steps") // 10)
+    complete = len(run.losses) == subject.size("g3_steps") and math.isfinite(run.losses[-1] + run.norms[-1])
+    first, last = (sum(part) / len(part) for part in (run.losses[:tenth], run.losses[-tenth:]))
+    norm = sum(run.norms[-tenth:]) / len(run.norms[-tenth:])
+    note = f"{first:.2f} -> {last:.2f} nats in {len(run.losses)} steps"
+    if not complete:
+        first = last = norm = math.nan
+        note = f"not finite at step {len(run.losses)}"
+    losses = [round(loss, 4) for loss in run.losses if math.isfinite(loss)]
+    found = (
+        measured("loss_fall", 1 - last / first, n=len(run.losses), note=note, detail={"losses": losses}),
+        measured("grad_norm", norm, n=tenth, note="mean over the last tenth, before clipping"),
+    )
+    return tuple(msgspec.structs.replace(m, cached=run.cached) for m in found)
+
+
+@torch.no_grad()
+def naive_baseline(subject: Subject) -> tuple[Measurement, ...]:
+    """L2: by how much the validation loss is below the best of three models that do not read.
+
+    Uniform; unigram (add-one counts of the training text); most common token (its training frequency, the rest
+    uniform). All are scored on the same validation tokens. Source: checks.md L2 [S].
+    """
+    model = subject.trained_model
+    windows = subject.windows(VALID_WINDOWS, VALID_LENGTH)
+    targets = windows[:, 1:]
+    losses: list[float] = []
+    for batch in windows.split(8):
+        logits = model(batch[:, :-1])
+        loss = F.cross_entropy(logits.flatten(0, 1).float(), batch[:, 1:].flatten(), reduction="none")
+        losses += loss.view(len(batch), -1).mean(1).tolist()
+        subject.progress(len(losses), VALID_WINDOWS, "validation loss")
+    loss_mean, error = mean_stderr(losses) if all(map(math.isfinite, losses)) else (math.nan, math.nan)
+    baselines = _baselines(subject.train_tokens.tokens, targets.cpu(), subject.config.vocab_size)
+    best = min(baselines, key=baselines.__getitem__)
+    reduction = 1 - loss_mean / baselines[best]
+    half = 1.96 * error / baselines[best]
+    note = f"loss {loss_mean:.2f}, {best} {baselines[best]:.2f} nats"
+    return (
+        measured(
+            "loss_reduction",
+            reduction,
+            n=VALID_WINDOWS,
+            ci95=(reduction - half, reduction + half),
+            note="; ".join(filter(None, (note, subject.trained_note))),
+            detail={"baselines": baselines},
+        ),
+        measured("valid_loss", loss_mean, unit="nats", n=VALID_WINDOWS, ci95=(loss_mean - 1.96 * error, loss_mean + 1.96 * error)),
+    )
+
+
+def _baselines(train: Tensor, targets: Tensor, vocab_size: int) -> dict[str, float]:
+    counts = torch.bincount(train, minlength=vocab_size).double()
+    unigram = (counts + 1).log() - (counts.sum() + vocab_size).log()
+    most_common = int(counts.argmax())
+    frequency = float(counts[most_common] / counts.sum())
+    constant = torch.full((vocab_size,), math.log((1 - frequency) / (vocab_size - 1)), dtype=torch.float64)
+    constant[most_common] = math.log(frequency)
+    return {
+        "uniform": math.log(vocab_size),
+        "unigram": float(-unigram[targets].mean()),
+        "most common token": float(-constant[targets].mean()),
+    }

@@ -1,0 +1,144 @@
+"""Which models exist, by name. Imports no torch: listing models is instant."""
+
+from __future__ import annotations
+
+import difflib
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from gt.models.config import ModelConfig
+from gt.resources import fixtures_dir
+
+DEFAULT_SCALE = "3.5M"
+DEFAULT_VOCAB_SIZE = 8192
+
+
+class Variant(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of the table of variants.
+
+    Attributes:
+        name: Name on the command line.
+        summary: One line for listings.
+        mixers: Parallel mixers of a block.
+        fusion: Key of `gt.models.fusion.FUSIONS`.
+        gate_init: RWKV's share in the fusion at initialisation.
+        capabilities: What the kind offers to the checks.
+    """
+
+    name: str
+    summary: str
+    mixers: tuple[str, ...] = ("rwkv", "mamba")
+    fusion: str = "gated"
+    gate_init: float = 0.5
+    capabilities: frozenset[str] = frozenset({"states", "two_components", "streaming", "generation"})
+
+
+_ONE_MIXER = frozenset({"states", "streaming", "generation"})
+
+VARIANTS: dict[str, Variant] = {
+    row.name: row
+    for row in (
+        Variant(name="GF", summary="gated fusion, balanced", gate_init=0.5),
+        Variant(name="GF-MH", summary="gated fusion, Mamba-heavy", gate_init=0.3),
+        Variant(name="GF-RH", summary="gated fusion, RWKV-heavy", gate_init=0.7),
+        Variant(name="GF-XM", summary="gated fusion, extreme Mamba", gate_init=0.03),
+        Variant(name="GF-XR", summary="gated fusion, extreme RWKV", gate_init=0.97),
+        Variant(name="RWKV6", summary="the same block, RWKV-6 alone", mixers=("rwkv",), capabilities=_ONE_MIXER),
+        Variant(name="Mamba2", summary="the same block, Mamba-2 alone", mixers=("mamba",), capabilities=_ONE_MIXER),
+    )
+}
+
+
+class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One model: a variant at a scale.
+
+    Attributes:
+        variant: Row of the table of variants.
+        scale: Name of the scale, as in `fixtures/scales.yaml`.
+        shape: `layers`, `hidden` and `heads` of the scale.
+    """
+
+    variant: Variant
+    scale: str
+    shape: dict[str, int]
+
+    @property
+    def name(self) -> str:
+        """Canonical name, e.g. "GF-MH@3.5M"."""
+        return f"{self.variant.name}@{self.scale}"
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What this kind of model offers to the checks."""
+        return self.variant.capabilities
+
+    def config(self, vocab_size: int = DEFAULT_VOCAB_SIZE) -> ModelConfig:
+        """The configuration for a vocabulary."""
+        hidden = self.shape["hidden"]
+        return ModelConfig(
+            variant=self.variant.name,
+            scale=self.scale,
+            vocab_size=vocab_size,
+            num_layers=self.shape["layers"],
+            hidden_size=hidden,
+            num_heads=self.shape["heads"],
+            mixers=self.variant.mixers,
+            fusion=self.variant.fusion,
+            gate_init=self.variant.gate_init,
+            mamba_head_dim=64 if 2 * hidden >= 128 else 32,
+        )
+
+
+@cache
+def _scales() -> dict[str, dict[str, Any]]:
+    import yaml
+
+    path = fixtures_dir() / "scales.yaml"
+    scales: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))["scales"]
+    return {str(name): entry for name, entry in scales.items() if entry.get("shape")}
+
+
+def scale_names() -> dict[str, str]:
+    """Every name of a scale, in lower case, to its canonical name."""
+    names = {name.lower(): name for name in _scales()}
+    for name, entry in _scales().items():
+        names |= {str(alias).lower(): name for alias in entry.get("aliases", ())}
+    return names
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    by_lower = {name.lower(): name for name in known}
+    near = [by_lower[key] for key in difflib.get_close_matches(word.lower(), by_lower, n=3, cutoff=0.4)]
+    return f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known)}"
+
+
+def resolve(name: str, scale: str | None = None) -> ModelSpec:
+    """Find a model by name, `VARIANT[@SCALE]`, in any case.
+
+    Args:
+        name: E.g. "GF-MH", "gf-mh@3.5M".
+        scale: Scale of a bare variant name; 3.5M by default.
+
+    Raises:
+        ValueError: If the variant or the scale does not exist (naming the nearest that do), or two scales are given.
+    """
+    variant_name, _, own_scale = name.strip().partition("@")
+    variants = {key.lower(): row for key, row in VARIANTS.items()}
+    variant = variants.get(variant_name.lower())
+    if variant is None:
+        raise ValueError(f"unknown model {name!r}: {_nearest(variant_name, list(VARIANTS))}")
+    if own_scale and scale and scale_names().get(own_scale.lower()) != scale_names().get(scale.lower()):
+        raise ValueError(f"model {name!r} names the scale {own_scale}, but {scale} was asked for: give one of them")
+    wanted = own_scale or scale or DEFAULT_SCALE
+    canonical = scale_names().get(wanted.lower())
+    if canonical is None:
+        raise ValueError(f"unknown scale {wanted!r} of model {name!r}: {_nearest(wanted, list(_scales()))}")
+    return ModelSpec(variant=variant, scale=canonical, shape=_scales()[canonical]["shape"])
+
+
+def scale_sizes(scale: str) -> dict[str, int]:
+    """How much is measured at a scale: `sizes` of `fixtures/scales.yaml`."""
+    sizes: dict[str, int] = _scales()[scale]["sizes"]
+    return sizes

@@ -1,0 +1,226 @@
+"""Faults to plant in a subject: a check is worth nothing until it is seen to catch the one meant for it.
+
+The table imports no torch; planting a fault does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from gt.models.hybrid import HybridLM
+    from gt.models.state import LayerState, ModelState
+
+
+class Sabotage(msgspec.Struct, frozen=True):
+    """One fault.
+
+    Attributes:
+        summary: What is broken, as it would happen by mistake.
+        caught_by: The check that is meant to catch it.
+        plant: Breaks a model in place.
+    """
+
+    summary: str
+    caught_by: str
+    plant: Callable[[HybridLM], None]
+
+
+def plant(name: str, model: HybridLM) -> None:
+    """Plant a fault in a model.
+
+    Raises:
+        KeyError: If there is no such fault.
+    """
+    SABOTAGES[name].plant(model)
+
+
+_replaced_backends: dict[str, Any] = {}
+
+
+def clear() -> None:
+    """Take back what a fault changed outside its model, before another subject is loaded."""
+    if _replaced_backends:
+        from gt.kernels import dispatch
+
+        dispatch.BACKENDS.update(_replaced_backends)
+        _replaced_backends.clear()
+
+
+def _wrap(module: nn.Module, around: Callable[..., Any]) -> None:
+    """Replace a module's forward by around(forward, *args, **kwargs)."""
+    forward = module.forward
+    module.forward = lambda *args, **kwargs: around(forward, *args, **kwargs)
+
+
+def _mixers(model: HybridLM, name: str) -> list[nn.Module]:
+    return [mixer for block in model.blocks if (mixer := getattr(block, name)) is not None]
+
+
+def _wrong_kernel(model: HybridLM) -> None:
+    """The model is whole; the op that it runs on is not."""
+    from gt.kernels import dispatch
+
+    clear()
+    _replaced_backends["wkv6"] = fast, *rest = dispatch.BACKENDS["wkv6"]
+    run = fast.run
+
+    def wrong_bonus(r: Tensor, k: Tensor, v: Tensor, w: Tensor, u: Tensor, state: Tensor | None = None) -> Any:
+        return run(r, k, v, w, u * 1.01, state)
+
+    dispatch.BACKENDS["wkv6"] = (msgspec.structs.replace(fast, run=wrong_bonus), *rest)
+
+
+def _nan_weight(model: HybridLM) -> None:
+    import torch
+
+    with torch.no_grad():
+        model.get_submodule("blocks.1.ffn.down").get_parameter("weight")[0, 0] = torch.nan
+
+
+def _leaking_future(model: HybridLM) -> None:
+    import torch
+
+    def around(forward: Any, x: Tensor) -> Tensor:
+        out: Tensor = forward(x)
+        following = torch.cat([out[:, 1:], out[:, -1:]], dim=1)
+        return out + 0.01 * following
+
+    _wrap(model.get_submodule("blocks.0.mix_norm"), around)
+
+
+def _dropped_state(model: HybridLM) -> None:
+    """What a kernel does whose initial state is ignored: every call starts from nothing."""
+
+    def around(forward: Any, x: Tensor, state: LayerState | None = None) -> Any:
+        return forward(x, None)
+
+    for mixer in _mixers(model, "rwkv"):
+        _wrap(mixer, around)
+
+
+def _batch_leak(model: HybridLM) -> None:
+    def around(forward: Any, x: Tensor) -> Tensor:
+        out: Tensor = forward(x)
+        return out - 0.01 * out.mean(dim=0, keepdim=True)
+
+    _wrap(model.norm, around)
+
+
+def _unreached_gate(model: HybridLM) -> None:
+    def around(forward: Any, *outputs: Tensor) -> Any:
+        return forward(*(output.detach() for output in outputs))
+
+    for block in model.blocks:
+        if block.fusion is not None:
+            _wrap(block.fusion, around)
+
+
+def _loud_embedding(model: HybridLM) -> None:
+    """An initialisation that forgot its scale."""
+    import torch
+
+    with torch.no_grad():
+        model.embedding.weight.mul_(50)
+
+
+def _reversed_gradient(model: HybridLM) -> None:
+    for parameter in model.parameters():
+        parameter.register_hook(lambda gradient: -gradient)
+
+
+def _dead_mamba(model: HybridLM) -> None:
+    def around(forward: Any, x: Tensor, state: LayerState | None = None) -> Any:
+        out, new_state = forward(x, state)
+        return out * 0, new_state
+
+    for mixer in _mixers(model, "mamba"):
+        _wrap(mixer, around)
+
+
+def _missing_layer(model: HybridLM) -> None:
+    """The last layer's state is not handed out."""
+    import torch
+
+    from gt.models.state import ModelState
+
+    def around(forward: Any, *args: Any, **kwargs: Any) -> Any:
+        out = forward(*args, **kwargs)
+        if isinstance(out, torch.Tensor):
+            return out
+        return tuple(
+            ModelState({k: v[:, :-1] for k, v in e.tensors.items()}, e.gate) if isinstance(e, ModelState) else e
+            for e in out
+        )
+
+    _wrap(model, around)
+
+
+def _change_state(component: str, part: str, change: Callable[[Tensor], Tensor]) -> Callable[[HybridLM], None]:
+    def plant_it(model: HybridLM) -> None:
+        def around(forward: Any, x: Tensor, state: LayerState | None = None) -> Any:
+            out, new_state = forward(x, state)
+            return out, new_state | {part: change(new_state[part])}
+
+        for mixer in _mixers(model, component):
+            _wrap(mixer, around)
+
+    return plant_it
+
+
+def _eval_noise(model: HybridLM) -> None:
+    """Dropout left on."""
+    import torch
+
+    def around(forward: Any, x: Tensor) -> Tensor:
+        return torch.nn.functional.dropout(forward(x), 0.1, training=True)
+
+    for block in model.blocks:
+        _wrap(block.ffn, around)
+
+
+def _deaf(model: HybridLM) -> None:
+    """Nothing of the input reaches the head."""
+
+    def around(forward: Any, x: Tensor) -> Tensor:
+        out: Tensor = forward(x)
+        return out * 1e-6
+
+    _wrap(model.norm, around)
+
+
+def _same_memory(tensor: Tensor) -> Tensor:
+    """A state that keeps its size and hardly depends on what was read."""
+    import torch
+
+    return tensor * 1e-3 + torch.full_like(tensor, 0.05)
+
+
+SABOTAGES: dict[str, Sabotage] = {
+    "wrong-kernel": Sabotage("the fast WKV6 kernel is off by 1% of the bonus", "G0", _wrong_kernel),
+    "nan-weight": Sabotage("one weight is NaN", "G1a", _nan_weight),
+    "leaking-future": Sabotage("1% of the next token's embedding reaches a token", "G1b", _leaking_future),
+    "dropped-state": Sabotage("RWKV's state is dropped at the boundary between calls", "G1c", _dropped_state),
+    "batch-leak": Sabotage("1% of the batch's mean reaches every row", "G1d", _batch_leak),
+    "unreached-mixers": Sabotage("no gradient reaches the mixers", "G1e", _unreached_gate),
+    "loud-embedding": Sabotage("the embedding is initialised 50 times too large", "G2", _loud_embedding),
+    "reversed-gradient": Sabotage("gradients have the wrong sign", "G3", _reversed_gradient),
+    "dead-mamba": Sabotage("Mamba's output is zero", "G4", _dead_mamba),
+    "missing-layer": Sabotage("the last layer's state is not handed out", "S0", _missing_layer),
+    "exploding-state": Sabotage(
+        "RWKV's state is 10,000 times too large", "S1", _change_state("rwkv", "rwkv_state", lambda t: t * 1e4)
+    ),
+    "frozen-state": Sabotage(
+        "Mamba's state stays at zero", "S2", _change_state("mamba", "mamba_state", lambda t: t * 0)
+    ),
+    "eval-noise": Sabotage("dropout is on in evaluation", "S3", _eval_noise),
+    "constant-state": Sabotage(
+        "Mamba's state hardly depends on the input", "S4", _change_state("mamba", "mamba_state", _same_memory)
+    ),
+    "deaf": Sabotage("the input does not reach the head", "L2", _deaf),
+}

@@ -1,0 +1,318 @@
+"""The subject of a run: which model, from which weights, on which device, with which text. Planning needs no torch."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gt import registry
+from gt.checkpoint import CheckpointInfo, inspect_checkpoint, load_weights, tokenizer_vocab_size
+from gt.data.corpus import Corpus, check_text_file, python_reference, text_file
+from gt.models.config import ModelConfig, parameter_counts
+from gt.registry import ModelSpec
+from gt.resources import fixtures_dir
+from gt.sabotage import SABOTAGES
+from gt.tokenizers import Tokenizer
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from gt.models.hybrid import HybridLM
+    from gt.training.mini import MiniTraining
+    from gt.training.stream import TokenStream
+
+DEFAULT_CHECKPOINT = "checkpoints/gf-mh-3.5m"
+DTYPES = ("float32", "bfloat16", "float64")
+DEVICES = ("auto", "cpu", "cuda")
+MIN_TOKENS = 2_000  # of validation text: fewer than the windows that probes cut would be the same text again and again
+
+# One number for every process of a run: results of 1 and 2 threads differ in the last bits (3e-7), and a scorecard
+# from two workers must equal one from a single process.
+MAX_THREADS = 2
+
+Progress = Callable[[int, int, str], None]
+
+
+class SubjectRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked for on the command line.
+
+    Attributes:
+        model: `VARIANT[@SCALE]`; None for the shipped checkpoint.
+        ckpt: Checkpoint folder or `.pt` file; None for a fresh initialisation.
+        scale: Scale of a bare variant name.
+        device: "auto", "cpu" or "cuda".
+        dtype: Of parameters and activations; recurrent states stay in fp32.
+        seed: Of initialisations and samples.
+        corpus: Text file; None for the reference documentation that every Python ships.
+        fresh: Ignore measurements cached by earlier runs.
+        sabotage: Name of a fault to plant (`gt.sabotage`).
+        run_id: Of this run: what it caches itself is not "cached".
+        require_kernels: A slower fallback of a kernel is a failure.
+    """
+
+    model: str | None = None
+    ckpt: str | None = None
+    scale: str | None = None
+    device: str = "auto"
+    dtype: str = "float32"
+    seed: int = 0
+    corpus: str | None = None
+    fresh: bool = False
+    sabotage: str | None = None
+    run_id: str = ""
+    require_kernels: bool = False
+
+
+class SubjectPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that was found to make sense.
+
+    Attributes:
+        label: Name in reports, e.g. "GF-MH@3.5M", "GF-MH@3.5M+dead-mamba".
+        request: What was asked for.
+        spec: The model.
+        capabilities: What the subject offers to the checks.
+        checkpoint: The checkpoint, or None for a fresh initialisation.
+        tokenizer: Path of the tokenizer.
+        config: Configuration of the model.
+    """
+
+    label: str
+    request: SubjectRequest
+    spec: ModelSpec
+    capabilities: frozenset[str]
+    checkpoint: CheckpointInfo | None
+    tokenizer: Path
+    config: ModelConfig
+
+
+def plan_subject(request: SubjectRequest) -> SubjectPlan:
+    """Check a request, from file headers alone.
+
+    Raises:
+        ValueError: One line with what was got, what was expected and what to do.
+    """
+    for name, value, known in (("dtype", request.dtype, DTYPES), ("device", request.device, DEVICES)):
+        if value not in known:
+            raise ValueError(f"unknown {name} {value!r}: expected one of {', '.join(known)}")
+    if request.sabotage is not None and request.sabotage not in SABOTAGES:
+        raise ValueError(f"unknown sabotage {request.sabotage!r}: there are {', '.join(SABOTAGES)}")
+    if request.corpus is not None:
+        check_text_file(request.corpus)
+    shipped = fixtures_dir() / DEFAULT_CHECKPOINT
+    ckpt = request.ckpt
+    if request.model is None and ckpt is None:
+        ckpt = str(shipped)
+    spec = registry.resolve(request.model or "GF-MH", request.scale)
+    checkpoint = inspect_checkpoint(Path(ckpt).absolute(), spec) if ckpt is not None else None
+    tokenizer = checkpoint.tokenizer if checkpoint and checkpoint.tokenizer else shipped / "tokenizer.json"
+    vocab_size = tokenizer_vocab_size(tokenizer)
+    config = checkpoint.config if checkpoint else spec.config(vocab_size)
+    if vocab_size > config.vocab_size:
+        raise ValueError(
+            f"tokenizer {tokenizer} has {vocab_size} tokens, but {ckpt} embeds {config.vocab_size}: "
+            "save the checkpoint as a folder with its own tokenizer.json"
+        )
+    capabilities = spec.capabilities | {"subword_tokenizer"}
+    if checkpoint is not None:
+        capabilities |= {"checkpoint"}
+        if checkpoint.train_log is not None:
+            capabilities |= {"training_log"}
+    return SubjectPlan(
+        label=spec.name + (f"+{request.sabotage}" if request.sabotage else ""),
+        request=request,
+        spec=spec,
+        capabilities=capabilities,
+        checkpoint=checkpoint,
+        tokenizer=tokenizer,
+        config=config,
+    )
+
+
+class Subject:
+    """A model ready to be measured.
+
+    Attributes:
+        plan: What it was made from.
+        progress: Called as progress(done, total, note) by measurements that take long.
+        device: Where the model is.
+        model: The model under test: the checkpoint, or a fresh initialisation.
+        tokenizer: Its tokenizer.
+    """
+
+    def __init__(self, plan: SubjectPlan, progress: Progress) -> None:
+        import torch
+
+        from gt import sabotage
+
+        sabotage.clear()
+        torch.set_num_threads(min(MAX_THREADS, os.cpu_count() or 1))
+        self.plan = plan
+        self.progress = progress
+        self.device = torch.device(_device_name(plan.request.device))
+        self.dtype: torch.dtype = getattr(torch, plan.request.dtype)
+        self.tokenizer = Tokenizer(plan.tokenizer)
+        weights = load_weights(plan.checkpoint) if plan.checkpoint else None
+        self.model = self.build(weights).to(self.dtype)
+
+    @property
+    def config(self) -> ModelConfig:
+        """Configuration of the model."""
+        return self.plan.config
+
+    @property
+    def seed(self) -> int:
+        """Seed of initialisations and samples."""
+        return self.plan.request.seed
+
+    def build(self, weights: dict[str, Tensor] | None = None) -> HybridLM:
+        """A new model of the subject's kind in fp32, with its sabotage: fresh from the seed, or with weights."""
+        import torch
+
+        from gt.models.hybrid import HybridLM
+        from gt.sabotage import plant
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            model = HybridLM(self.config)
+        if weights is not None:
+            model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+        if self.plan.request.sabotage is not None:
+            plant(self.plan.request.sabotage, model)
+        return model.to(self.device)
+
+    @cached_property
+    def model_fp32(self) -> HybridLM:
+        """The model under test in fp32, where a check compares bits."""
+        import torch
+
+        # Built again rather than copied: a sabotage hangs on the modules of the model that it was planted in.
+        return self.model if self.dtype == torch.float32 else self.build(self.model.state_dict())
+
+    @cached_property
+    def mini_training(self) -> MiniTraining:
+        """The first steps of training of a fresh model of this kind (cached on disk)."""
+        from gt.training.mini import mini_training
+
+        return mini_training(self)
+
+    @cached_property
+    def trained_model(self) -> nn.Module:
+        """What contribution checks judge, in fp32: the checkpoint, or without one the model after G3's steps.
+
+        A bare initialisation is never judged: projections that start at zero contribute nothing by design.
+        """
+        if self.plan.checkpoint is not None:
+            return self.model_fp32
+        return self.build(self.mini_training.weights)
+
+    @property
+    def trained_note(self) -> str:
+        """Says what `trained_model` is where that is not the checkpoint."""
+        return "" if self.plan.checkpoint else f"no checkpoint: the model after {len(self.mini_training.losses)} steps"
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The text in use."""
+        path = self.plan.request.corpus
+        return text_file(path) if path is not None else python_reference()
+
+    @cached_property
+    def train_tokens(self) -> TokenStream:
+        """Training text as tokens."""
+        return self._stream(self.corpus.train)
+
+    @cached_property
+    def valid_tokens(self) -> TokenStream:
+        """Validation text as tokens."""
+        return self._stream(self.corpus.valid)
+
+    def _stream(self, documents: tuple[str, ...]) -> TokenStream:
+        from gt.training.stream import TokenStream
+
+        return TokenStream(self.tokenizer.encode_documents(documents), MIN_TOKENS)
+
+    def windows(self, count: int, length: int) -> Tensor:
+        """Validation text [count, length] at equal distances, on the device."""
+        return self.valid_tokens.spaced_windows(count, length).to(self.device)
+
+    def size(self, name: str) -> int:
+        """How much is measured at this scale: an entry of `sizes` in `fixtures/scales.yaml`."""
+        return registry.scale_sizes(self.plan.spec.scale)[name]
+
+    def describe(self) -> dict[str, Any]:
+        """The scorecard's record of the subject, JSON types only."""
+        from gt.kernels import BACKENDS, resolve
+
+        total, non_embedding = parameter_counts(self.config)
+        info = self.plan.checkpoint
+        resolved = {op: resolve(op, self.device.type) for op in BACKENDS}
+        return {
+            "model": self.plan.spec.variant.name,
+            "scale": self.plan.spec.scale,
+            "params": {"total": total, "non_embedding": non_embedding},
+            "checkpoint": info
+            and {"path": str(info.path), "sha256": info.sha256, "step": info.step, "tokens": info.tokens},
+            "tokenizer": {
+                "kind": self.tokenizer.kind,
+                "vocab_size": self.tokenizer.vocab_size,
+                "sha256": self.tokenizer.sha256,
+            },
+            "device": self.device.type,
+            "dtype": self.plan.request.dtype,
+            "kernels": {op: {"backend": r.backend.name, "reason": r.reason} for op, r in resolved.items()},
+            "corpus": {"name": self.corpus.name, "sha256": self.corpus.sha256, "tokens": len(self.train_tokens)},
+            "sabotage": self.plan.request.sabotage,
+        }
+
+    def environment(self) -> dict[str, Any]:
+        """What the measurements ran on, JSON types only."""
+        import numpy as np
+        import torch
+
+        return {
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "threads": torch.get_num_threads(),
+            "cpu": _cpu_name(),
+            "gpu": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else None,
+        }
+
+
+def load_subject(plan: SubjectPlan, progress: Progress) -> Subject:
+    """Load the model, its weights and its tokenizer.
+
+    Args:
+        plan: From `plan_subject`.
+        progress: Called as progress(done, total, note) by measurements that take long.
+
+    Raises:
+        ValueError: If the device is not there or the weights changed since they were planned.
+    """
+    return Subject(plan, progress)
+
+
+def _device_name(name: str) -> str:
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device cuda was asked for, but this torch sees no GPU: use --gt-device cpu")
+    return name
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass  # not Linux: what the platform module knows is what there is
+    return platform.processor() or platform.machine()

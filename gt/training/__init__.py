@@ -1,0 +1,1 @@
+"""Training: the optimiser and step that checks share, and the loop behind `groundthink train`."""

@@ -1,0 +1,88 @@
+"""The optimiser, its schedule and one step: shared by `groundthink train` and by the checks that train."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def next_token_loss(model: nn.Module, tokens_BT: Tensor) -> Tensor:
+    """Mean cross-entropy of every token but the first, in nats."""
+    logits = model(tokens_BT[:, :-1])
+    return F.cross_entropy(logits.flatten(0, 1), tokens_BT[:, 1:].flatten())
+
+
+def make_optimizer(model: nn.Module, lr: float | Tensor, weight_decay: float = 0.0) -> torch.optim.AdamW:
+    """AdamW with betas 0.9 and 0.95; decays matrices (two dimensions, embedding included), not vectors.
+
+    Args:
+        model: Its parameters are optimised.
+        lr: Learning rate; a tensor where a captured graph must see it change.
+        weight_decay: Decoupled weight decay of the matrices.
+    """
+    matrices = [p for p in model.parameters() if p.ndim == 2]
+    others = [p for p in model.parameters() if p.ndim != 2]
+    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    on_gpu = next(model.parameters()).is_cuda
+    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95), fused=True, capturable=on_gpu)
+
+
+def cosine_schedule(step: int, steps: int, peak: float, warmup_ratio: float, final_ratio: float) -> float:
+    """Learning rate of a step (from 0): linear warm-up, then a cosine down to `final_ratio` of the peak."""
+    warmup = max(1, round(steps * warmup_ratio))
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    progress = (step - warmup) / max(1, steps - warmup)
+    return peak * (final_ratio + (1 - final_ratio) * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def train_step(model: nn.Module, optimizer: torch.optim.Optimizer, tokens_BT: Tensor, clip: float) -> tuple[Tensor, Tensor]:
+    """One step of gradient descent.
+
+    Returns:
+        The loss, and the global gradient norm before clipping; scalars on the model's device.
+    """
+    loss = next_token_loss(model, tokens_BT)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
+    optimizer.step()
+    return loss.detach(), norm.detach()
+
+
+def captured_step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, example_BT: Tensor, clip: float
+) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """`train_step` recorded once as a CUDA graph: at these sizes launching kernels costs more than running them.
+
+    The parameters and the optimiser's state are left as they were. Every batch must have the shape of the example.
+    """
+    before = [p.detach().clone() for p in model.parameters()]
+    static_BT = example_BT.clone()
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):  # warm-up outside the graph, as capturing requires
+        for _ in range(3):
+            train_step(model, optimizer, static_BT, clip)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        loss, norm = train_step(model, optimizer, static_BT, clip)
+    with torch.no_grad():
+        for parameter, value in zip(model.parameters(), before, strict=True):
+            parameter.copy_(value)
+        for state in optimizer.state.values():
+            for value in state.values():
+                if isinstance(value, Tensor):
+                    value.zero_()
+
+    def step(tokens_BT: Tensor) -> tuple[Tensor, Tensor]:
+        static_BT.copy_(tokens_BT)
+        graph.replay()
+        return loss, norm
+
+    return step
