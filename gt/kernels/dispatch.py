@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from gt.kernels import conv, reference, ssd_chunked, wkv6_chunked
+from gt.kernels import conv, reference, ssd_chunked, wkv6_chunked, wkv6_native
 
 
 class Backend(msgspec.Struct, frozen=True):
@@ -56,6 +56,7 @@ BACKENDS: dict[str, tuple[Backend, ...]] = {
         Backend("reference", reference.ssd, _anywhere, 1e-5),
     ),
     "wkv6": (
+        Backend("native", wkv6_native.wkv6, wkv6_native.refused, 1e-5),
         Backend("chunked", wkv6_chunked.wkv6, _anywhere, 3e-5),
         Backend("reference", reference.wkv6, _anywhere, 1e-5),
     ),

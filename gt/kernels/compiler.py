@@ -1,0 +1,90 @@
+"""Builds our C++ kernels on first use and keeps them: a plain C interface compiles in a second.
+
+(A file that includes the framework's headers takes half a minute; these see only pointers and sizes.)
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from gt.cache import cache_dir
+
+log = logging.getLogger(__name__)
+
+FLAGS = ("-O3", "-march=native", "-ffast-math", "-std=c++17", "-fPIC", "-shared", "-fopenmp")
+
+
+class CompilerMissing(RuntimeError):  # noqa: N818 -- reads as what it says
+    """There is no working C++ compiler; the message says what was tried."""
+
+
+def _openmp_of_torch() -> str | None:
+    """The OpenMP runtime that torch brought along: with a second one, two thread pools would fight for the cores."""
+    found = sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*"))
+    return str(found[0]) if found else None
+
+
+@cache
+def library(source: Path) -> ctypes.CDLL:
+    """The shared library of one source file, compiled unless an earlier run has.
+
+    Raises:
+        CompilerMissing: If there is no compiler or it fails; a reason for a slower backend, not an error of the user.
+    """
+    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        raise CompilerMissing("no C++ compiler found (c++, g++, clang++ or $CXX)")
+    openmp = _openmp_of_torch()
+    text = source.read_bytes()
+    # -march=native: another processor needs another build.
+    about = (compiler, FLAGS, openmp, torch.__version__, platform.machine(), _processor_flags())
+    key = hashlib.sha256(text + repr(about).encode()).hexdigest()[:24]
+    target = cache_dir() / "kernels" / f"{source.stem}-{key}.so"
+    if not target.is_file():
+        try:
+            _compile(compiler, source, target, openmp)
+        except OSError as error:
+            raise CompilerMissing(f"cannot build into {target.parent}: {error}") from error
+    try:
+        return ctypes.CDLL(str(target))
+    except OSError as error:
+        raise CompilerMissing(f"{target} cannot be loaded: {error}") from error
+
+
+def _compile(compiler: str, source: Path, target: Path, openmp: str | None) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    log.info("compiling %s with %s (once; kept in %s)", source.name, compiler, target.parent)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        built = Path(folder) / target.name
+        flags = list(FLAGS)
+        if openmp is not None:
+            # Linking it by path makes the loader find the copy that is loaded already.
+            flags += ["-nostdlib", "-lstdc++", "-lm", "-lc", "-lgcc_s"]
+        command = [compiler, str(source), "-o", str(built), *flags, *([openmp] if openmp else [])]
+        try:
+            run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise CompilerMissing(f"{compiler} took longer than {error.timeout:.0f} s") from error
+        if run.returncode != 0:
+            first = (run.stderr.strip().splitlines() or ["no message"])[0]
+            raise CompilerMissing(f"{compiler} failed: {first}")
+        built.replace(target)  # all or nothing, also with several processes
+
+
+def _processor_flags() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")

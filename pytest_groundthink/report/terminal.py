@@ -1,0 +1,175 @@
+"""The tables at the end of a run: one row for each check, then the decision."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+import pytest
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from pytest_groundthink.checks import CheckBook
+from pytest_groundthink.scorecard import CheckResult, Decision, Scorecard
+from pytest_groundthink.session import JudgingSession
+from pytest_groundthink.verdict import Status
+
+_COLOURS = {
+    "PASS": "green",
+    "WARN": "yellow",
+    "FAIL": "bold red",
+    "NODATA": "magenta",
+    "GO": "bold green",
+    "CAUTION": "bold yellow",
+    "HOLD": "bold red",
+}
+
+
+def summarize(reporter: pytest.TerminalReporter, session: JudgingSession) -> None:
+    """Print the results of every subject, and where its scorecard is.
+
+    Args:
+        reporter: Pytest's terminal reporter.
+        session: The run.
+    """
+    if session.is_worker or not session.cards:
+        return
+    for text, cases in session.collector.tracebacks.items():
+        reporter.write_sep("_", f"{', '.join(check for check, _ in cases)} of {cases[0][1]} raised", red=True)
+        reporter.write_line(text.rstrip())
+    for label, card in session.cards.items():
+        reporter.write_sep("=", f"groundthink: {label}")
+        _print(reporter, _heading(card), table(card, session.book))
+        if card.decision is not None:
+            _print(reporter, panel(card.decision))
+        if session.settings.scorecard is not None:
+            reporter.write_line(f"scorecard: {session.scorecard_path(label, session.settings.scorecard)}")
+    for problem in session.write_errors:
+        reporter.write_line(problem, red=True)
+    if session.settings.fail_on in ("caution", "hold") and not any(card.decision for card in session.cards.values()):
+        reporter.write_line(
+            f"--gt-fail-on {session.settings.fail_on}: no decision was computed; run -m graduation for one", yellow=True
+        )
+
+
+def table(card: Scorecard, book: CheckBook) -> Table:
+    """One row for each check: its verdict, value, band and reason, and the verdict of other profiles beside it."""
+    others = sorted({profile for check in card.checks for profile in check.profiles})
+    grid = Table(box=None, padding=(0, 1, 0, 0), expand=True, header_style="bold")
+    grid.add_column("check", no_wrap=True)
+    grid.add_column("verdict", no_wrap=True)
+    for profile in others:
+        grid.add_column(profile, no_wrap=True)
+    grid.add_column("value", no_wrap=True)
+    grid.add_column("band", no_wrap=True)
+    grid.add_column("reason", ratio=1, overflow="fold")
+    for check in card.checks:
+        values, bands = _values(check, book)
+        grid.add_row(
+            check.id,
+            _status(check),
+            *(_coloured(check.profiles.get(profile)) for profile in others),
+            values,
+            bands,
+            _reason(check),
+        )
+    return grid
+
+
+def panel(decision: Decision) -> Panel:
+    """The decision: category scores, what blocks it, and why."""
+    scores = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    scores.add_column("category", no_wrap=True)
+    scores.add_column("score", justify="right", no_wrap=True)
+    scores.add_column("weight", justify="right", no_wrap=True)
+    scores.add_column("evidence", overflow="fold")
+    for name, category in decision.categories.items():
+        scores.add_row(name, f"{category.score} of 3", f"x {category.weight:g}", "; ".join(category.evidence))
+    parts: list[RenderableType] = [scores]
+    for title, lines in (("Blockers", decision.blockers), ("Reasons", decision.reasons)):
+        if lines:
+            parts += [Text(f"\n{title}", style="bold"), _list(lines)]
+    to = f" to {decision.to_scale}" if decision.to_scale else ""
+    heading = Text.assemble(
+        (decision.outcome, _COLOURS[decision.outcome]), f"  {decision.from_scale}{to}  total {decision.total:g}"
+    )
+    return Panel(Group(*parts), title=heading, title_align="left", border_style=_COLOURS[decision.outcome])
+
+
+def _heading(card: Scorecard) -> RenderableType:
+    subject = card.subject
+    parts = []
+    if subject.params:
+        parts.append(f"{subject.params.get('total', 0):,} parameters")
+    if subject.checkpoint:
+        step = subject.checkpoint.get("step")
+        parts.append(f"checkpoint {subject.checkpoint.get('path')}" + (f" (step {step:,})" if step else ""))
+    else:
+        parts.append("no checkpoint: fresh weights")
+    parts += [str(part) for part in (subject.device, subject.dtype) if part]
+    if subject.sabotage:
+        parts.append(f"sabotaged: {subject.sabotage}")
+    profile = card.provenance.thresholds.profile
+    incomplete = "" if card.summary.complete else "  INCOMPLETE: the run was cut short"
+    return Padding(Text(", ".join([*parts, f"profile {profile}"]) + incomplete, overflow="fold"), (0, 0, 1, 0))
+
+
+def _status(check: CheckResult) -> Text:
+    if not check.applicable:
+        return Text("n/a", style="dim")
+    if check.error:
+        return Text("NODATA!", style=_COLOURS["NODATA"])
+    return _coloured(check.status)
+
+
+def _coloured(status: Status | None) -> Text:
+    return Text("-", style="dim") if status is None else Text(status.value, style=_COLOURS[status.value])
+
+
+def _values(check: CheckResult, book: CheckBook) -> tuple[str, str]:
+    """Values and bands of the judged metrics, a line each."""
+    if check.threshold is None:
+        return "", ""
+    described = book.checks[check.id]
+    values, bands = [], []
+    for metric, interval in check.threshold.passes.items():
+        measured = check.measured(metric)
+        style = described.style(metric)
+        values.append(style.show(measured.value if measured else None))
+        bands.append(style.show_interval(interval))
+    return "\n".join(values), "\n".join(bands)
+
+
+def _reason(check: CheckResult) -> Text:
+    if check.reason:
+        return Text(check.reason)
+    return Text(check.title, style="dim")
+
+
+def _list(lines: tuple[str, ...]) -> Table:
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for line in lines:
+        grid.add_row("-", line)
+    return grid
+
+
+def _print(reporter: pytest.TerminalReporter, *parts: RenderableType) -> None:
+    writer = reporter.config.get_terminal_writer()
+    buffer = StringIO()
+    console = Console(
+        file=buffer,
+        width=writer.fullwidth,
+        force_terminal=writer.hasmarkup,
+        color_system="standard" if writer.hasmarkup else None,
+        highlight=False,
+        emoji=False,
+        markup=False,
+        legacy_windows=False,
+    )
+    console.print(*parts, sep="\n")
+    for line in buffer.getvalue().splitlines():
+        reporter.write_line(line.rstrip())

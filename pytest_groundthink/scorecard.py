@@ -1,0 +1,277 @@
+"""The scorecard: everything measured of one subject, how it was judged and from where it comes, as versioned JSON."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from gt.measurement import Measurement
+from pytest_groundthink.checks import Check
+from pytest_groundthink.verdict import Status, Threshold, Verdict
+
+if TYPE_CHECKING:
+    from gt.subject import SubjectPlan
+
+SCHEMA: Literal["groundthink.scorecard/1"] = "groundthink.scorecard/1"
+
+
+class MeasurementRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One measured quantity; `value` is null where it was not finite, and `note` says what it was."""
+
+    name: str
+    value: float | None
+    unit: str = ""
+    n: int = 1
+    ci95: tuple[float, float] | None = None
+    note: str = ""
+    detail: dict[str, Any] = {}
+
+    @classmethod
+    def of(cls, m: Measurement) -> MeasurementRecord:
+        """The record of a measurement."""
+        return cls(name=m.metric, value=m.value, unit=m.unit, n=m.n, ci95=m.ci95, note=m.note, detail=m.detail)
+
+
+class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What one check came to. `profiles` has the status under the profiles that did not judge."""
+
+    id: str
+    title: str
+    kind: str
+    tier: str
+    status: Status
+    reason: str
+    applicable: bool
+    error: bool
+    measurements: tuple[MeasurementRecord, ...]
+    threshold: Threshold | None
+    profiles: dict[str, Status]
+    duration_s: float | None
+    cached: bool
+
+    @classmethod
+    def of(cls, check: Check, verdict: Verdict, duration_s: float | None) -> CheckResult:
+        """The result of a check from its verdict."""
+        return cls(
+            id=check.id,
+            title=check.title,
+            kind=check.kind,
+            tier=check.tier,
+            status=verdict.status,
+            reason=verdict.reason,
+            applicable=verdict.applicable,
+            error=verdict.error,
+            measurements=tuple(MeasurementRecord.of(m) for m in verdict.measurements),
+            threshold=verdict.threshold,
+            profiles=verdict.profiles,
+            duration_s=None if duration_s is None else round(duration_s, 3),
+            cached=verdict.cached,
+        )
+
+    def measured(self, name: str) -> MeasurementRecord | None:
+        """The measurement of that name."""
+        return next((m for m in self.measurements if m.name == name), None)
+
+
+class SubjectSection(msgspec.Struct, frozen=True, kw_only=True):
+    """What was measured. Sections that only loading reveals are null where the subject could not be loaded."""
+
+    label: str
+    model: str
+    scale: str | None
+    capabilities: tuple[str, ...]
+    params: dict[str, int] | None = None
+    checkpoint: dict[str, Any] | None = None
+    tokenizer: dict[str, Any] | None = None
+    device: str | None = None
+    dtype: str | None = None
+    kernels: dict[str, dict[str, Any]] | None = None
+    corpus: dict[str, Any] | None = None
+    sabotage: str | None = None
+
+    @classmethod
+    def of(cls, label: str, plan: SubjectPlan, described: Mapping[str, Any]) -> SubjectSection:
+        """The section of a subject from its plan and, where it could be loaded, from what it said of itself."""
+        known = {name: described[name] for name in cls.__struct_fields__ if name in described}
+        return cls(
+            **{
+                "model": plan.spec.name,
+                "scale": plan.spec.scale,
+                "sabotage": plan.request.sabotage,
+                "dtype": plan.request.dtype,
+                **known,
+                "label": label,
+                "capabilities": tuple(sorted(plan.capabilities)),
+            }
+        )
+
+
+class ThresholdsUsed(msgspec.Struct, frozen=True, kw_only=True):
+    """The profile that judged, and the hash of the files that hold it."""
+
+    profile: str
+    sha256: str
+
+
+class Git(msgspec.Struct, frozen=True, kw_only=True):
+    """The commit of the checkout that the package runs from."""
+
+    commit: str
+    dirty: bool
+
+
+class Provenance(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the scorecard comes from. `environment` has versions, thread number and the names of CPU and GPU."""
+
+    version: str
+    git: Git | None
+    environment: dict[str, Any]
+    thresholds: ThresholdsUsed
+    seed: int
+    command_line: tuple[str, ...]
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """Numbers of checks. `complete` is false where the run was cut short."""
+
+    counts: dict[Status, int]
+    collected: int
+    reported: int
+    complete: bool
+
+    @classmethod
+    def of(cls, checks: Iterable[CheckResult], *, collected: int, reported: int, complete: bool) -> Summary:
+        """Count the checks."""
+        counted = Counter(check.status for check in checks)
+        return cls(
+            counts={status: counted[status] for status in Status},
+            collected=collected,
+            reported=reported,
+            complete=complete,
+        )
+
+
+class CategoryScore(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the decision matrix: 0-3, its weight, and what the score rests on."""
+
+    score: int
+    weight: float
+    evidence: tuple[str, ...]
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the subject's scale may be left behind, and why."""
+
+    outcome: Literal["GO", "CAUTION", "HOLD"]
+    from_scale: str
+    to_scale: str | None
+    total: float
+    categories: dict[str, CategoryScore]
+    blockers: tuple[str, ...]
+    reasons: tuple[str, ...]
+
+
+class Scorecard(msgspec.Struct, frozen=True, kw_only=True):
+    """One subject, measured and judged."""
+
+    schema: Literal["groundthink.scorecard/1"] = SCHEMA
+    created: str
+    subject: SubjectSection
+    provenance: Provenance
+    checks: tuple[CheckResult, ...]
+    summary: Summary
+    decision: Decision | None = None
+
+    def check(self, id_: str) -> CheckResult | None:
+        """The result of a check, or None where it was not part of the run."""
+        return next((check for check in self.checks if check.id == id_), None)
+
+
+def now() -> str:
+    """The time of creation, UTC to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def decided(card: Scorecard, decision: Decision) -> Scorecard:
+    """The scorecard with its decision."""
+    return msgspec.structs.replace(card, decision=decision)
+
+
+def schema() -> bytes:
+    """The JSON Schema of a scorecard, as published in `docs/scorecard.schema.json`."""
+    document = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": SCHEMA,
+        **msgspec.json.schema(Scorecard),
+    }
+    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+
+
+def encode(card: Scorecard) -> bytes:
+    """The scorecard as indented JSON (msgspec writes non-finite numbers as null)."""
+    return msgspec.json.format(msgspec.json.encode(card), indent=2) + b"\n"
+
+
+def read(path: Path) -> Scorecard:
+    """Read a scorecard.
+
+    Raises:
+        ValueError: If there is none: one line that says what is wrong.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Scorecard)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: is no {SCHEMA}: {error}") from None
+
+
+def write(card: Scorecard, path: Path) -> None:
+    """Write a scorecard so that a reader finds the old file or the new one, never a part of it.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(encode(card))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def require_writable(path: Path) -> None:
+    """Find out before the run whether the scorecard can be written after it.
+
+    Raises:
+        ValueError: If it cannot: one line.
+    """
+    if path.is_dir():
+        raise ValueError(f"--scorecard {path}: is a folder; give the name of a file")
+    if not path.parent.is_dir():
+        raise ValueError(f"--scorecard {path}: the folder {path.parent} does not exist; create it first")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise ValueError(f"--scorecard {path}: the file there is write-protected")
+    probe = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(f"--scorecard {path}: cannot be written: {error.strerror or error}") from None
+
+
+def path_for(path: Path, label: str, count: int) -> Path:
+    """Where the scorecard of one of `count` subjects goes: `out.json` itself, or `out.LABEL.json`."""
+    if count == 1:
+        return path
+    safe = "".join(char if char.isalnum() or char in "@.+-#_" else "_" for char in label)
+    return path.with_name(f"{path.stem}.{safe}{path.suffix}")

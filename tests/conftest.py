@@ -1,0 +1,44 @@
+"""What the tests of both houses share."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def imported() -> None:
+    """Imports what inner sessions need: pytester forgets every module that one of them, or a test of it, imports."""
+    importlib.import_module("pytest_groundthink.report.terminal")
+
+
+@pytest.fixture
+def quick(imported: None, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """A pytester whose sessions start fast: Hypothesis alone takes over a second and is of no use within."""
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest")
+    return pytester
+
+
+@pytest.fixture
+def judged(quick: pytest.Pytester) -> pytest.Pytester:
+    """A project in which a fake stands in for `gt.subject`, so that sessions need neither torch nor time."""
+    quick.makeconftest(
+        f"""
+        import importlib.util
+        import sys
+
+        spec = importlib.util.spec_from_file_location(
+            "gt.subject", {str(HERE / "pytest_groundthink" / "fake_subject.py")!r}
+        )
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        sys.modules["gt.subject"] = module
+        """
+    )
+    return quick

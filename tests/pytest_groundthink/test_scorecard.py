@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import msgspec
+import pytest
+
+from pytest_groundthink import scorecard
+from pytest_groundthink.decision import decide
+
+from .test_decision import BOOK, GOOD, MATRIX, RULE, card
+
+PUBLISHED = Path(__file__).parents[2] / "docs" / "scorecard.schema.json"
+CARD = scorecard.decided(card(*GOOD.values()), decide(card(*GOOD.values()), RULE, MATRIX, BOOK))
+
+
+def test_published_schema_is_current() -> None:
+    assert PUBLISHED.read_bytes() == scorecard.schema(), "write pytest_groundthink.scorecard.schema() to it"
+
+
+def test_a_scorecard_fits_the_published_schema() -> None:
+    jsonschema.validate(json.loads(scorecard.encode(CARD)), json.loads(PUBLISHED.read_text(encoding="utf-8")))
+
+
+def test_written_and_read_again_it_is_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "out.json"
+    path.write_text("an older one", encoding="utf-8")
+    scorecard.write(CARD, path)
+    assert scorecard.read(path) == CARD
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "out.json"
+    path.write_text("old", encoding="utf-8")
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        scorecard.write(CARD, path)
+    assert [file.read_text(encoding="utf-8") for file in tmp_path.iterdir()] == ["old"]
+
+
+def test_non_finite_numbers_are_null(tmp_path: Path) -> None:
+    bad = scorecard.MeasurementRecord(name="x", value=float("nan"), note="value is nan", detail={"y": float("inf")})
+    check = msgspec.structs.replace(CARD.checks[0], measurements=(bad,))
+    text = scorecard.encode(msgspec.structs.replace(CARD, checks=(check,))).decode()
+    assert json.loads(text)["checks"][0]["measurements"][0]["value"] is None
+    assert "NaN" not in text
+    assert "Infinity" not in text
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"schema": "other/1"}', b"\xff"])
+def test_reading_anything_else_is_a_one_line_error(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "out.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"is no groundthink\.scorecard/1") as caught:
+        scorecard.read(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_reading_nothing_is_a_one_line_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cannot be read: No such file"):
+        scorecard.read(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(("name", "says"), [("", "is a folder"), ("none/out.json", "does not exist")])
+def test_unwritable_paths_are_found_before_the_run(tmp_path: Path, name: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        scorecard.require_writable(tmp_path / name)
+
+
+def test_asking_leaves_no_trace(tmp_path: Path) -> None:
+    scorecard.require_writable(tmp_path / "out.json")
+    assert not list(tmp_path.iterdir())
+
+
+def test_several_subjects_have_a_file_each() -> None:
+    path = Path("a/out.json")
+    assert scorecard.path_for(path, "GF-MH@3.5M", 1) == path
+    assert scorecard.path_for(path, "GF-MH@3.5M", 2) == Path("a/out.GF-MH@3.5M.json")
+    assert scorecard.path_for(path, "hf:some/model", 2) == Path("a/out.hf_some_model.json")
