@@ -63,7 +63,7 @@ class Entry:
         try:
             with safe_open(self.path, framework="pt") as file:
                 record: dict[str, Any] = json.loads(file.metadata()["record"])
-                return record, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- no mapping
+                return record, {name: file.get_tensor(name) for name in file.keys()}
         except (SafetensorError, OSError, KeyError, ValueError):
             return None  # damaged by a crash: measured again
 

@@ -13,7 +13,7 @@ import zipfile
 from collections import OrderedDict
 from math import prod
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -194,7 +194,7 @@ def read_pt_header(path: Path) -> Shapes:
         with zipfile.ZipFile(path) as archive:
             (name,) = [n for n in archive.namelist() if n.endswith("/data.pkl")]
             with archive.open(name) as file:
-                content = _HeaderUnpickler(cast(IO[bytes], file)).load()
+                content = _HeaderUnpickler(file).load()
     except zipfile.BadZipFile as error:
         raise ValueError(f"{path} is truncated or no .pt file of torch 1.6 or later: copy or save it again") from error
     except Exception as error:  # a pickle can fail in any way

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 
-class Unmeasurable(Exception):  # noqa: N818 -- not a fault: the subject offers nothing to measure
+class Unmeasurable(Exception):
     """Raised by a probe that cannot measure this subject, with the reason. The check becomes NODATA."""
 
 

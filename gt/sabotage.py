@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from gt.models.hybrid import HybridLM
-    from gt.models.state import LayerState, ModelState
+    from gt.models.state import LayerState
 
 
 class Sabotage(msgspec.Struct, frozen=True):
@@ -58,8 +58,9 @@ def _wrap(module: nn.Module, around: Callable[..., Any]) -> None:
     module.forward = lambda *args, **kwargs: around(forward, *args, **kwargs)
 
 
-def _mixers(model: HybridLM, name: str) -> list[nn.Module]:
-    return [mixer for block in model.blocks if (mixer := getattr(block, name)) is not None]
+def _parts(model: HybridLM, name: str) -> list[nn.Module]:
+    """The modules of that name in every block that has one."""
+    return [module for block in model.blocks if (module := getattr(block, name)) is not None]
 
 
 def _wrong_kernel(model: HybridLM) -> None:
@@ -100,7 +101,7 @@ def _dropped_state(model: HybridLM) -> None:
     def around(forward: Any, x: Tensor, state: LayerState | None = None) -> Any:
         return forward(x, None)
 
-    for mixer in _mixers(model, "rwkv"):
+    for mixer in _parts(model, "rwkv"):
         _wrap(mixer, around)
 
 
@@ -112,13 +113,12 @@ def _batch_leak(model: HybridLM) -> None:
     _wrap(model.norm, around)
 
 
-def _unreached_gate(model: HybridLM) -> None:
+def _unreached_mixers(model: HybridLM) -> None:
     def around(forward: Any, *outputs: Tensor) -> Any:
         return forward(*(output.detach() for output in outputs))
 
-    for block in model.blocks:
-        if block.fusion is not None:
-            _wrap(block.fusion, around)
+    for fusion in _parts(model, "fusion"):
+        _wrap(fusion, around)
 
 
 def _loud_embedding(model: HybridLM) -> None:
@@ -139,7 +139,7 @@ def _dead_mamba(model: HybridLM) -> None:
         out, new_state = forward(x, state)
         return out * 0, new_state
 
-    for mixer in _mixers(model, "mamba"):
+    for mixer in _parts(model, "mamba"):
         _wrap(mixer, around)
 
 
@@ -167,7 +167,7 @@ def _change_state(component: str, part: str, change: Callable[[Tensor], Tensor])
             out, new_state = forward(x, state)
             return out, new_state | {part: change(new_state[part])}
 
-        for mixer in _mixers(model, component):
+        for mixer in _parts(model, component):
             _wrap(mixer, around)
 
     return plant_it
@@ -180,8 +180,8 @@ def _eval_noise(model: HybridLM) -> None:
     def around(forward: Any, x: Tensor) -> Tensor:
         return torch.nn.functional.dropout(forward(x), 0.1, training=True)
 
-    for block in model.blocks:
-        _wrap(block.ffn, around)
+    for ffn in _parts(model, "ffn"):
+        _wrap(ffn, around)
 
 
 def _deaf(model: HybridLM) -> None:
@@ -207,7 +207,7 @@ SABOTAGES: dict[str, Sabotage] = {
     "leaking-future": Sabotage("1% of the next token's embedding reaches a token", "G1b", _leaking_future),
     "dropped-state": Sabotage("RWKV's state is dropped at the boundary between calls", "G1c", _dropped_state),
     "batch-leak": Sabotage("1% of the batch's mean reaches every row", "G1d", _batch_leak),
-    "unreached-mixers": Sabotage("no gradient reaches the mixers", "G1e", _unreached_gate),
+    "unreached-mixers": Sabotage("no gradient reaches the mixers", "G1e", _unreached_mixers),
     "loud-embedding": Sabotage("the embedding is initialised 50 times too large", "G2", _loud_embedding),
     "reversed-gradient": Sabotage("gradients have the wrong sign", "G3", _reversed_gradient),
     "dead-mamba": Sabotage("Mamba's output is zero", "G4", _dead_mamba),

@@ -18,12 +18,12 @@ _SHORT: dict[str, dict[str, Any]] = {
     "model": {
         "action": "append",
         "metavar": "NAME",
-        "help": "subject: VARIANT[@SCALE], module:factory or hf:PATH; may be repeated (default: the shipped GF-MH)",
+        "help": "subject: VARIANT[@SCALE]; may be repeated (default: the shipped GF-MH checkpoint)",
     },
     "ckpt": {
         "action": "append",
         "metavar": "PATH",
-        "help": "checkpoint folder of the subject; with several subjects one for each, in order",
+        "help": "checkpoint folder or .pt file of the subject; with several subjects one for each, in order",
     },
     "scorecard": {
         "metavar": "FILE.json",

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from gt.kernels import conv, reference, ssd_chunked, wkv6_chunked, wkv6_native
+from gt.kernels import conv, native, reference, ssd_chunked, wkv6_chunked
 
 
 class Backend(msgspec.Struct, frozen=True):
@@ -48,15 +48,17 @@ def _anywhere(device_type: str) -> str | None:
 # Fastest first. Tolerances: what plain fp32 arithmetic costs on the golden vectors, with a margin of about ten.
 BACKENDS: dict[str, tuple[Backend, ...]] = {
     "causal_conv1d": (
+        Backend("native", native.causal_conv1d, native.refused, 1e-5),
         Backend("conv1d", conv.causal_conv1d, _anywhere, 1e-5),
         Backend("reference", reference.causal_conv1d, _anywhere, 1e-5),
     ),
     "ssd": (
+        Backend("native", native.ssd, native.refused, 1e-5),
         Backend("chunked", ssd_chunked.ssd, _anywhere, 2e-5),
         Backend("reference", reference.ssd, _anywhere, 1e-5),
     ),
     "wkv6": (
-        Backend("native", wkv6_native.wkv6, wkv6_native.refused, 1e-5),
+        Backend("native", native.wkv6, native.refused, 1e-5),
         Backend("chunked", wkv6_chunked.wkv6, _anywhere, 3e-5),
         Backend("reference", reference.wkv6, _anywhere, 1e-5),
     ),

@@ -8,7 +8,7 @@ import msgspec
 
 LORA_MIX = 32  # D_MIX_LORA of RWKV-6
 LORA_DECAY = 64  # D_DECAY_LORA of RWKV-6
-MIX_TARGETS = 5  # w, k, v, r, g
+MIX_TARGETS = "wkvrg"  # what the token shift mixes for, in the order of the official weights
 
 
 class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -91,8 +91,8 @@ def _rwkv6_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     C = config.hidden_size
     shapes: dict[str, tuple[int, ...]] = {f"time_maa_{name}": (1, 1, C) for name in "xwkvrg"}
     shapes |= {
-        "time_maa_w1": (C, MIX_TARGETS * LORA_MIX),
-        "time_maa_w2": (MIX_TARGETS, LORA_MIX, C),
+        "time_maa_w1": (C, len(MIX_TARGETS) * LORA_MIX),
+        "time_maa_w2": (len(MIX_TARGETS), LORA_MIX, C),
         "time_decay": (1, 1, C),
         "time_decay_w1": (C, LORA_DECAY),
         "time_decay_w2": (LORA_DECAY, C),

@@ -90,7 +90,10 @@ class Mamba2(nn.Module):
         sizes = [self.d_inner, self.d_inner + 2 * self.d_state, self.num_heads]
         z, xBC, dt = self.in_proj(x_BTC).split(sizes, dim=-1)
         xBC, conv_state = kernels.causal_conv1d(
-            xBC.contiguous(), self.conv1d.weight[:, 0], self.conv1d.bias, state["mamba_conv"] if state else None
+            xBC.contiguous(),
+            self.conv1d.weight[:, 0],
+            self.conv1d.get_parameter("bias"),
+            state["mamba_conv"] if state else None,
         )
         x, Bm, Cm = xBC.split([self.d_inner, self.d_state, self.d_state], dim=-1)
         y, ssm_state = kernels.ssd(

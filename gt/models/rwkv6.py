@@ -35,10 +35,11 @@ class RWKV6TimeMix(nn.Module):
     def __init__(self, hidden_size: int, num_heads: int, layer: int, num_layers: int) -> None:
         super().__init__()
         C, self.num_heads = hidden_size, num_heads
-        for name in "xwkvrg":
+        self.time_maa_x = nn.Parameter(torch.empty(1, 1, C))
+        for name in MIX_TARGETS:
             setattr(self, f"time_maa_{name}", nn.Parameter(torch.empty(1, 1, C)))
-        self.time_maa_w1 = nn.Parameter(torch.empty(C, MIX_TARGETS * LORA_MIX))
-        self.time_maa_w2 = nn.Parameter(torch.empty(MIX_TARGETS, LORA_MIX, C))
+        self.time_maa_w1 = nn.Parameter(torch.empty(C, len(MIX_TARGETS) * LORA_MIX))
+        self.time_maa_w2 = nn.Parameter(torch.empty(len(MIX_TARGETS), LORA_MIX, C))
         self.time_decay = nn.Parameter(torch.empty(1, 1, C))
         self.time_decay_w1 = nn.Parameter(torch.empty(C, LORA_DECAY))
         self.time_decay_w2 = nn.Parameter(torch.empty(LORA_DECAY, C))
@@ -91,9 +92,9 @@ class RWKV6TimeMix(nn.Module):
         heads = (B, T, self.num_heads, C // self.num_heads)
         difference = previous_token(x_BTC, state["rwkv_shift"] if state else None) - x_BTC
         mixed = x_BTC + difference * self.time_maa_x
-        lora = torch.tanh(mixed @ self.time_maa_w1).view(B * T, MIX_TARGETS, LORA_MIX).transpose(0, 1)
-        shares = torch.bmm(lora, self.time_maa_w2).view(MIX_TARGETS, B, T, C)
-        base = torch.stack([self.get_parameter(f"time_maa_{name}") for name in "wkvrg"])
+        lora = torch.tanh(mixed @ self.time_maa_w1).view(B * T, len(MIX_TARGETS), LORA_MIX).transpose(0, 1)
+        shares = torch.bmm(lora, self.time_maa_w2).view(len(MIX_TARGETS), B, T, C)
+        base = torch.stack([self.get_parameter(f"time_maa_{name}") for name in MIX_TARGETS])
         x_w, x_k, x_v, x_r, x_g = (x_BTC + difference * (base + shares)).unbind(0)
 
         # The decay is computed in fp32 at least: exp(-exp(d)) of a bf16 d is coarse.

@@ -85,7 +85,7 @@ def _errors(op: str, run: Any, config: ModelConfig, device: torch.device, seed: 
         generator = torch.Generator().manual_seed(seed + 1)
         weights = [torch.randn(t.shape, generator=generator, dtype=torch.float64) for t in results]
         total = sum((t.double() * w.to(where)).sum() for t, w in zip(results, weights, strict=True))
-        gradients = torch.autograd.grad(total, leaves)  # type: ignore[arg-type]  # a sum of tensors is a tensor
+        gradients = torch.autograd.grad(total, leaves)
         named = {"output": results[0], "state": results[1]}
         named |= {f"gradient {i}": gradient for i, gradient in enumerate(gradients)}
         return {name: tensor.detach().cpu() for name, tensor in named.items()}
@@ -93,5 +93,3 @@ def _errors(op: str, run: Any, config: ModelConfig, device: torch.device, seed: 
     expected = outputs_and_gradients(REFERENCES[op], torch.float64, torch.device("cpu"))
     got = outputs_and_gradients(run, torch.float32, device)
     return {name: relative_error(got[name], expected[name]) for name in expected}
-
-

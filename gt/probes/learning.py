@@ -69,7 +69,13 @@ def naive_baseline(subject: Subject) -> tuple[Measurement, ...]:
             note="; ".join(filter(None, (note, subject.trained_note))),
             detail={"baselines": baselines},
         ),
-        measured("valid_loss", loss_mean, unit="nats", n=VALID_WINDOWS, ci95=(loss_mean - 1.96 * error, loss_mean + 1.96 * error)),
+        measured(
+            "valid_loss",
+            loss_mean,
+            unit="nats",
+            n=VALID_WINDOWS,
+            ci95=(loss_mean - 1.96 * error, loss_mean + 1.96 * error),
+        ),
     )
 
 

@@ -74,6 +74,7 @@ def mini_training(subject: Subject) -> MiniTraining:
     return result
 
 
+@torch.enable_grad()  # it may be asked for from within a probe that needs no gradients itself
 def _train(subject: Subject, steps: int) -> MiniTraining:
     model = subject.build()
     optimizer = make_optimizer(model, LR)

@@ -40,7 +40,9 @@ def cosine_schedule(step: int, steps: int, peak: float, warmup_ratio: float, fin
     return peak * (final_ratio + (1 - final_ratio) * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
-def train_step(model: nn.Module, optimizer: torch.optim.Optimizer, tokens_BT: Tensor, clip: float) -> tuple[Tensor, Tensor]:
+def train_step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, tokens_BT: Tensor, clip: float
+) -> tuple[Tensor, Tensor]:
     """One step of gradient descent.
 
     Returns:

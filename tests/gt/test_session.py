@@ -1,0 +1,161 @@
+"""Conversations: rows are independent, forks leave no trace, scores and answers are those of the plain model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from gt import registry
+from gt.models.hybrid import HybridLM
+from gt.session import MAX_ROWS, Sessions
+from gt.tokenizers import Tokenizer, train_bpe
+
+TEXTS = ["the fox", "a dog jumps", "the lazy dog sleeps again", "fox"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    path = tmp_path_factory.mktemp("bpe") / "tokenizer.json"
+    train_bpe(["the quick brown fox jumps over the lazy dog again and sleeps. "] * 50, 300, path)
+    return Tokenizer(path)
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer: Tokenizer) -> HybridLM:
+    torch.manual_seed(1)
+    made = HybridLM(registry.resolve("GF-MH@TINY").config(tokenizer.vocab_size)).double()
+    with torch.no_grad():
+        made.embedding.weight.mul_(20)  # an untrained model would answer the same to everything
+    return made
+
+
+def sessions(model: HybridLM, tokenizer: Tokenizer, texts: list[str]) -> Sessions:
+    made = Sessions(model, tokenizer, len(texts))
+    made.feed(texts)
+    return made
+
+
+def naive(model: HybridLM, tokenizer: Tokenizer, texts: list[str], count: int) -> str:
+    """The whole text again for every new token."""
+    tokens = [token for text in texts for token in tokenizer.encode(text)]
+    start = len(tokens)
+    with torch.no_grad():
+        for _ in range(count):
+            tokens.append(int(model(torch.tensor([tokens]))[0, -1].argmax()))
+    new = tokens[start:]
+    end = tokenizer.end_of_text
+    return tokenizer.decode(new[: new.index(end)] if end in new else new)
+
+
+def test_answers_are_those_of_a_naive_loop(model: HybridLM, tokenizer: Tokenizer) -> None:
+    together = sessions(model, tokenizer, TEXTS)
+    together.feed([" and", " over", ".", " sleeps again"])
+    expected = [
+        naive(model, tokenizer, [text, more], 9)
+        for text, more in zip(TEXTS, [" and", " over", ".", " sleeps again"], strict=True)
+    ]
+    assert together.generate(9) == expected
+    assert len(set(expected)) > 1, "all the same: the test shows nothing"
+
+
+def test_a_row_does_not_see_the_others(model: HybridLM, tokenizer: Tokenizer) -> None:
+    together = sessions(model, tokenizer, TEXTS).generate(6)
+    assert together == [sessions(model, tokenizer, [text]).generate(6)[0] for text in TEXTS]
+    assert sessions(model, tokenizer, TEXTS[::-1]).generate(6) == together[::-1]
+
+
+def test_many_rows_go_in_several_calls(model: HybridLM, tokenizer: Tokenizer) -> None:
+    many = sessions(model, tokenizer, ["fox", "dog"] * (MAX_ROWS // 2 + 3)).generate(3)
+    assert many[:2] == sessions(model, tokenizer, ["fox", "dog"]).generate(3)
+    assert many == many[:2] * (MAX_ROWS // 2 + 3)
+
+
+def test_generating_goes_on_where_it_stopped(model: HybridLM, tokenizer: Tokenizer) -> None:
+    one, other = sessions(model, tokenizer, ["the fox"]), sessions(model, tokenizer, ["the fox"])
+    assert one.generate(3)[0] + one.generate(4)[0] == other.generate(7)[0]
+
+
+def test_a_score_is_the_log_likelihood_of_a_full_forward(model: HybridLM, tokenizer: Tokenizer) -> None:
+    after = [" jumps", " over the lazy dog", " again", "."]
+    scores = sessions(model, tokenizer, TEXTS).score(after)
+    for text, more, score in zip(TEXTS, after, scores, strict=True):
+        head, tail = tokenizer.encode(text), tokenizer.encode(more)
+        with torch.no_grad():
+            log_p = model(torch.tensor([head + tail])).log_softmax(-1)[0]
+        expected = sum(float(log_p[len(head) - 1 + i, token]) for i, token in enumerate(tail))
+        assert score == pytest.approx(expected, abs=1e-4)  # scored in fp32
+
+
+def test_scoring_leaves_the_conversation_where_it_was(model: HybridLM, tokenizer: Tokenizer) -> None:
+    made = sessions(model, tokenizer, TEXTS)
+    first = made.score(TEXTS)
+    assert made.score(TEXTS) == first
+    assert made.generate(5) == sessions(model, tokenizer, TEXTS).generate(5)
+
+
+def test_a_fork_leaves_no_trace(model: HybridLM, tokenizer: Tokenizer) -> None:
+    made = sessions(model, tokenizer, ["the fox"])
+    fork = made.fork()
+    fork.feed([" sleeps again and again"])
+    changed = fork.generate(5)
+    assert made.generate(5) == sessions(model, tokenizer, ["the fox"]).generate(5)
+    again = sessions(model, tokenizer, ["the fox"])
+    again.feed([" sleeps again and again"])
+    assert again.generate(5) == changed
+
+
+def test_an_answer_ends_at_the_end_of_text(tokenizer: Tokenizer) -> None:
+    class Fixed(torch.nn.Module):
+        """Says token 300 - 1, then the end of text, for ever."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, tokens: torch.Tensor, state: object = None, return_states: bool = False) -> object:
+            from gt.models.state import ModelState
+
+            logits = torch.zeros(*tokens.shape, 300)
+            ended = (tokens == 299).long()
+            logits.scatter_(2, torch.where(ended.bool(), 0, 299)[..., None], 1.0)
+            return logits, ModelState({"none": torch.zeros(len(tokens), 1)})
+
+    assert tokenizer.end_of_text == 0
+    made = Sessions(Fixed(), tokenizer, 1)  # type: ignore[arg-type]
+    made.feed(["fox"])
+    assert made.generate(5) == [tokenizer.decode([299])]
+
+
+def test_bad_use_is_an_error(model: HybridLM, tokenizer: Tokenizer) -> None:
+    made = Sessions(model, tokenizer, 2)
+    with pytest.raises(ValueError, match="nothing was fed yet"):
+        made.generate(1)
+    with pytest.raises(ValueError, match="nothing was fed yet"):
+        made.score(["a", "b"])
+    with pytest.raises(ValueError, match="got 1 texts for 2 conversations"):
+        made.feed(["fox"])
+    with pytest.raises(ValueError, match="empty text"):
+        made.feed(["fox", ""])
+
+
+def test_scores_need_one_text_for_each_conversation(model: HybridLM, tokenizer: Tokenizer) -> None:
+    made = sessions(model, tokenizer, ["the fox", "a dog"])
+    with pytest.raises(ValueError, match="1 texts for 2"):
+        made.score(["a"])
+    with pytest.raises(ValueError, match="empty text"):
+        made.score(["a", ""])
+
+
+def test_a_tokenizer_that_is_none_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cannot read tokenizer"):
+        Tokenizer(tmp_path / "none.json")
+    (tmp_path / "bad.json").write_text("{}")
+    with pytest.raises(ValueError, match="is no tokenizer"):
+        Tokenizer(tmp_path / "bad.json")
+
+
+@pytest.mark.parametrize("text", ["plain", "digits 1234", "naïve 你好 \U0001f600", "  spaces\n\ttabs ", "fox<|endoftext|>"])
+def test_text_survives_the_tokenizer(tokenizer: Tokenizer, text: str) -> None:
+    assert tokenizer.decode(tokenizer.encode(text)) == text.replace("<|endoftext|>", "")

@@ -1,0 +1,145 @@
+"""The training loop: the loss falls, the log and the checkpoint are complete, bad settings are refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gt import registry
+from gt.checkpoint import inspect_checkpoint
+from gt.data.corpus import python_reference
+from gt.models.hybrid import HybridLM
+from gt.training.config import TrainConfig
+from gt.training.loop import train
+from gt.training.optim import cosine_schedule, make_optimizer, next_token_loss, train_step
+from gt.training.stream import TokenStream
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("corpus") / "prose.txt"
+    path.write_text("\n<|endoftext|>\n".join(python_reference().train[:40]), encoding="utf-8")
+    return path
+
+
+def settings(text: Path, out: Path, **changes: Any) -> TrainConfig:
+    base: dict[str, Any] = {"model": "RWKV6@TINY", "vocab_size": 320, "steps": 8, "batch_size": 2, "length": 32}
+    base |= {"log_every": 3, "eval_every": 4, "device": "cpu", "corpus": (str(text),), "out": str(out)}
+    return TrainConfig(**{**base, **changes})
+
+
+def test_a_run_leaves_a_complete_checkpoint_and_log(corpus: Path, tmp_path: Path) -> None:
+    lines: list[dict[str, Any]] = []
+    out = train(settings(corpus, tmp_path / "deep" / "run", steps=12, lr=5e-3), lines.append)
+    info = inspect_checkpoint(out, registry.resolve("RWKV6@TINY"))
+    assert (info.step, info.tokens, info.config.vocab_size) == (12, 12 * 2 * 32, 320)
+    logged = [json.loads(line) for line in (out / "train_log.jsonl").read_text().splitlines()]
+    assert logged == lines
+    assert [line["step"] for line in logged] == [3, 4, 6, 8, 9, 12]
+    assert [line["step"] for line in logged if "valid_loss" in line] == [4, 8, 12]
+    assert all(math.isfinite(line["loss"]) and line["grad_norm"] > 0 for line in logged)
+    assert logged[-1]["loss"] < logged[0]["loss"] < math.log(320) + 0.5
+    training = json.loads((out / "config.json").read_text())["training"]
+    assert training["valid_loss"] == logged[-1]["valid_loss"]
+    assert training["corpus"].keys() == {"prose.txt"}
+    assert str(tmp_path) not in json.dumps(training), "a path of this machine is in the checkpoint"
+
+
+def test_one_seed_gives_one_run(corpus: Path, tmp_path: Path) -> None:
+    losses = []
+    for run in ("a", "b"):
+        seen: list[dict[str, Any]] = []
+        train(settings(corpus, tmp_path / run, steps=3, log_every=1), seen.append)
+        losses.append([line["loss"] for line in seen])
+    assert losses[0] == losses[1]
+
+
+def test_a_given_tokenizer_is_taken_along(corpus: Path, tmp_path: Path) -> None:
+    first = train(settings(corpus, tmp_path / "a", steps=1))
+    second = train(settings(corpus, tmp_path / "b", steps=1, tokenizer=str(first / "tokenizer.json")))
+    assert (first / "tokenizer.json").read_bytes() == (second / "tokenizer.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"corpus": ()}, "no corpus"),
+        ({"corpus": ("none.txt",)}, "no such file"),
+        ({"model": "GF-MX"}, "unknown model"),
+        ({"device": "tpu"}, "unknown device 'tpu'"),
+        ({"tokenizer": "none.json"}, "none.json"),
+        ({"valid": ("none.txt",)}, "no such file"),
+        ({"steps": 0}, "steps"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"length": 0}, "length"),
+        ({"length": 10_000_000}, "tokens, needed are"),
+        ({"vocab_size": 100}, "vocab_size"),
+    ],
+    ids=str,
+)
+def test_bad_settings_are_refused(corpus: Path, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        train(settings(corpus, tmp_path / "run", **changes))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_log(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: Any) -> Any:
+        return torch.tensor(float("nan")), torch.tensor(1.0)
+
+    monkeypatch.setattr("gt.training.loop.train_step", broken)
+    with pytest.raises(FloatingPointError, match="loss is nan at step 3: lower lr"):
+        train(settings(corpus, tmp_path / "run"))
+    assert len((tmp_path / "run" / "train_log.jsonl").read_text().splitlines()) == 1
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_the_rate_warms_up_and_falls_to_its_share() -> None:
+    rates = [cosine_schedule(step, 100, 2e-3, 0.1, 0.1) for step in range(100)]
+    assert rates[0] == pytest.approx(2e-4)
+    assert rates[9] == rates[10] == max(rates) == 2e-3
+    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert rates[-1] == pytest.approx(2e-4, rel=0.01)
+    assert cosine_schedule(0, 1, 1.0, 0.0, 0.1) == 1.0
+
+
+def test_only_matrices_decay() -> None:
+    model = HybridLM(registry.resolve("GF-MH@TINY").config(50))
+    matrices, others = make_optimizer(model, 1e-3, weight_decay=0.1).param_groups
+    assert (matrices["weight_decay"], others["weight_decay"]) == (0.1, 0.0)
+    assert all(p.ndim == 2 for p in matrices["params"])
+    assert len(matrices["params"]) + len(others["params"]) == len(list(model.parameters()))
+
+
+def test_a_step_lowers_the_loss_and_tells_the_norm_before_clipping() -> None:
+    torch.manual_seed(0)
+    model = HybridLM(registry.resolve("GF-MH@TINY").config(50))
+    optimizer, tokens = make_optimizer(model, 1e-2), torch.randint(50, (4, 17))
+    first, norm = train_step(model, optimizer, tokens, 1e-3)
+    assert norm > 1e-3
+    for _ in range(10):
+        last, _ = train_step(model, optimizer, tokens, 1.0)
+    assert float(last) < 0.8 * float(first)
+    assert next_token_loss(model, tokens).shape == ()
+
+
+def test_windows_are_the_same_for_one_seed_and_cover_the_text() -> None:
+    stream = TokenStream(list(range(500)), 10)
+    one, other = (next(stream.random_windows(4, 16, seed=3)) for _ in range(2))
+    assert torch.equal(one, other)
+    assert one.shape == (4, 17)
+    assert not torch.equal(one, next(stream.random_windows(4, 16, seed=4)))
+    spaced = stream.spaced_windows(5, 20)
+    assert spaced.shape == (5, 20)
+    assert (int(spaced[0, 0]), int(spaced[-1, -1])) == (0, 499)
+
+
+def test_too_few_tokens_are_refused() -> None:
+    with pytest.raises(ValueError, match="the corpus has 9 tokens, needed are 10"):
+        TokenStream([1] * 9, 10)
