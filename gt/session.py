@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Self
 
 import torch
@@ -13,7 +13,7 @@ from gt.models.hybrid import HybridLM
 from gt.models.state import ModelState
 from gt.tokenizers import Tokenizer
 
-MAX_ROWS = 128  # sequences per call: bounds memory, changes no result
+MAX_ROWS = 32  # sequences per call: their states stay in the cache; changes no result
 
 
 class Sessions:
@@ -54,23 +54,21 @@ class Sessions:
         by_length: dict[int, list[int]] = defaultdict(list)
         for index, row in enumerate(rows):
             by_length[len(row)].append(index)
-        order: list[int] = []
-        states: list[ModelState] = []
-        logits: list[Tensor] = []
+        merged: dict[str, Tensor] = {}
+        last_logits: Tensor | None = None
         for length in sorted(by_length):
             for start in range(0, len(by_length[length]), MAX_ROWS):
                 chosen = by_length[length][start : start + MAX_ROWS]
                 tokens = torch.tensor([list(rows[i]) for i in chosen], device=self._device)
                 state = self._state.select(chosen) if self._state is not None else None
-                out, new_state = self.model(tokens, state=state, return_states=True)
-                order += chosen
-                states.append(new_state)
-                logits.append(out[:, -1])
-        back = [0] * len(order)
-        for position, index in enumerate(order):
-            back[index] = position
-        self._state = type(states[0]).cat(states).select(back)
-        self._logits = torch.cat(logits)[back]
+                logits, new_state = self.model(tokens, state=state, return_states=True)
+                if last_logits is None:
+                    last_logits = logits.new_empty(self.count, logits.shape[-1])
+                    merged = {k: t.new_empty(self.count, *t.shape[1:]) for k, t in new_state.tensors.items()}
+                last_logits[chosen] = logits[:, -1]
+                for name, tensor in new_state.tensors.items():
+                    merged[name][chosen] = tensor
+        self._state, self._logits = ModelState(merged), last_logits
 
     @torch.no_grad()
     def generate(self, max_tokens: int) -> list[str]:
@@ -79,20 +77,20 @@ class Sessions:
         Raises:
             ValueError: If nothing was fed yet.
         """
-        state, logits = self._ready()
-        chosen: list[Tensor] = []
-        for _ in range(max_tokens):
-            token = logits.argmax(-1)
-            chosen.append(token)
-            pieces = [
-                self.model(token[rows, None], state=state.select(rows), return_states=True)
-                for rows in _slices(self.count)
-            ]
-            state = ModelState.cat([piece[1] for piece in pieces])
-            logits = torch.cat([piece[0][:, -1] for piece in pieces])
-        self._state, self._logits = state, logits
-        tokens = torch.stack(chosen, dim=1).tolist()
-        return [self.tokenizer.decode(self._until_end(row)) for row in tokens]
+        texts: list[str] = []
+        states: list[ModelState] = []
+        last_logits: list[Tensor] = []
+        for state, logits in self._slices():
+            chosen: list[Tensor] = []
+            for _ in range(max_tokens):
+                chosen.append(logits.argmax(-1))
+                out, state = self.model(chosen[-1][:, None], state=state, return_states=True)
+                logits = out[:, -1]
+            texts += [self.tokenizer.decode(self._until_end(row)) for row in torch.stack(chosen, dim=1).tolist()]
+            states.append(state)
+            last_logits.append(logits)
+        self._state, self._logits = ModelState.cat(states), torch.cat(last_logits)
+        return texts
 
     def _until_end(self, row: list[int]) -> list[int]:
         end = self.tokenizer.end_of_text
@@ -105,21 +103,27 @@ class Sessions:
         Raises:
             ValueError: If their number does not fit, a text has no token, or nothing was fed yet.
         """
-        _, logits = self._ready()
         rows = [self.tokenizer.encode(text) for text in texts]
-        first = torch.tensor([row[0] for row in rows], device=self._device)
-        totals = logits.float().log_softmax(-1).gather(1, first[:, None])[:, 0]
-        probe = self.fork()
-        longest = max(map(len, rows))
-        for position in range(1, longest):
-            probe.feed_tokens([[row[min(position, len(row)) - 1]] for row in rows])
-            _, logits = probe._ready()
-            token = torch.tensor([row[min(position, len(row) - 1)] for row in rows], device=self._device)
-            gain = logits.float().log_softmax(-1).gather(1, token[:, None])[:, 0]
-            inside = torch.tensor([position < len(row) for row in rows], device=self._device)
-            totals = totals + torch.where(inside, gain, 0.0)
-        scores: list[float] = totals.tolist()
-        return scores
+        if len(rows) != self.count or not all(rows):
+            raise ValueError(f"got {len(rows)} texts for {self.count} conversations, or an empty one among them")
+        totals: list[float] = []
+        for state, logits in self._slices():
+            part = rows[len(totals) : len(totals) + len(logits)]
+            scores = [0.0] * len(part)
+            alive = list(range(len(part)))  # rows of this slice whose text is not at its end
+            for position in range(max(map(len, part))):
+                if position > 0:
+                    kept = [i for i, row in enumerate(alive) if len(part[row]) > position]
+                    alive = [alive[i] for i in kept]
+                    before = torch.tensor([[part[row][position - 1]] for row in alive], device=self._device)
+                    out, state = self.model(before, state=state.select(kept), return_states=True)
+                    logits = out[:, -1]
+                tokens = torch.tensor([[part[row][position]] for row in alive], device=self._device)
+                gains = logits.float().log_softmax(-1).gather(1, tokens)[:, 0].tolist()
+                for row, gain in zip(alive, gains, strict=True):
+                    scores[row] += gain
+            totals += scores
+        return totals
 
     def fork(self) -> Self:
         """The same conversations at the same point; what is read there is not read here."""
@@ -132,11 +136,10 @@ class Sessions:
     def _device(self) -> torch.device:
         return next(self.model.parameters()).device
 
-    def _ready(self) -> tuple[ModelState, Tensor]:
+    def _slices(self) -> Iterator[tuple[ModelState, Tensor]]:
+        """States and next-token logits of a few conversations at a time."""
         if self._state is None or self._logits is None:
             raise ValueError("nothing was fed yet: feed a text first")
-        return self._state, self._logits
-
-
-def _slices(count: int) -> list[slice]:
-    return [slice(start, min(start + MAX_ROWS, count)) for start in range(0, count, MAX_ROWS)]
+        for start in range(0, self.count, MAX_ROWS):
+            rows = slice(start, start + MAX_ROWS)
+            yield self._state.select(rows), self._logits[rows]

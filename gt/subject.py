@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 DEFAULT_CHECKPOINT = "checkpoints/gf-mh-3.5m"
 DTYPES = ("float32", "bfloat16", "float64")
 DEVICES = ("auto", "cpu", "cuda")
-MIN_TOKENS = 2_000  # of validation text: fewer than the windows that probes cut would be the same text again and again
+MIN_TOKENS = 600  # two of the longest windows that probes cut; fewer would be the same text again and again
 
 # One number for every process of a run: results of 1 and 2 threads differ in the last bits (3e-7), and a scorecard
 # from two workers must equal one from a single process.

@@ -98,7 +98,7 @@ CASES: dict[str, tuple[Make, str]] = {
         "--ckpt was given 1 times for 2 models*",
     ),
     "missing thresholds": (plain("--gt-checks={tmp}/none.yaml"), "*none.yaml*"),
-    "malformed thresholds": (thresholds("version: 1\nchecks: [1, 2\n"), "*own.yaml*line 3*"),
+    "malformed thresholds": (thresholds("version: 1\nchecks: [1, 2\n"), "*own.yaml:3: is not valid YAML*"),
     "wrong threshold": (
         thresholds(
             "version: 1\nchecks:\n  X1:\n    title: x\n    kind: gate\n    tier: minimal\n    requires: []\n"
@@ -128,7 +128,6 @@ def test_one_line_and_status_4(case: str, real: pytest.Pytester, checkpoint: Pat
     result = real.runpytest("-m", "graduation", *options, "--scorecard", "out.json")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     lines = [line for line in result.stderr.lines if line.strip()]
-    assert [line for line in lines if "rror" in line] == [line for line in lines if "rror: " in line or "ERROR" in line]
     result.stderr.fnmatch_lines([f"*{message}"])
     if not case.startswith(("unknown device", "unknown precision", "seed")):  # argparse adds its usage
         assert len(lines) == 1
