@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ import pytest
 pytest_plugins = ["pytester"]
 
 HERE = Path(__file__).parent
+
+# The inner sessions and the workers share the cores, as in `pytest_groundthink.session`; read when torch is loaded.
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 
 @pytest.fixture(scope="session")

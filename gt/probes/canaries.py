@@ -46,6 +46,7 @@ def _recall(subject: Subject, fillers: int) -> tuple[Measurement, ...]:
     chance = [score_recall(answer, item.answer, item.rivals) for answer, item in zip(controls, items, strict=True)]
     rate, interval = _rate(items, right, subject.seed)
     control_rate, control_interval = _rate(items, chance, subject.seed)
+    rank_chance = 1 / (1 + RANKED_RIVALS)
     rank_rate, rank_interval = _rate(items, first, subject.seed)
     examples = [
         {"question": item.turns[-1], "expected": item.answer, "got": answer, "right": ok}
@@ -60,7 +61,7 @@ def _recall(subject: Subject, fillers: int) -> tuple[Measurement, ...]:
             rank_rate,
             n=len(items),
             ci95=rank_interval,
-            note=f"chance {1 / (1 + RANKED_RIVALS):.0%}",
+            note=f"chance {rank_chance:.0%}",
         ),
     )
 
