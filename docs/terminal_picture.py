@@ -1,7 +1,7 @@
 r"""Draws what a command shows on a terminal as an SVG file.
 
-    python docs/terminal_picture.py --out docs/summary.svg --start "= groundthink: " --stop "short test summary" -- \
-        .venv/bin/pytest -m graduation --model GF-MH --ckpt fixtures/checkpoints/gf-mh-3.5m --scorecard out.json
+    python docs/terminal_picture.py --out docs/summary.svg --start "= groundthink: " --stop "scorecard: " -- \
+        pytest -m graduation --model GF-MH --ckpt fixtures/checkpoints/gf-mh-3.5m --scorecard out.json
 
 The command runs in a pseudo-terminal, so that it colours its output and rewrites its progress line as it would for a
 person; the picture shows the lines that are left in the end. POSIX only.

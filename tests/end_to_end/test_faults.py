@@ -52,9 +52,7 @@ def test_a_fault_is_in_every_form_of_the_model(name: str, load: Callable[..., Su
 
 
 @pytest.mark.parametrize("name", IN_SESSIONS)
-def test_a_session_fails_on_a_broken_model(
-    name: str, real: pytest.Pytester, subject_options: tuple[str, ...]
-) -> None:
+def test_a_session_fails_on_a_broken_model(name: str, real: pytest.Pytester, subject_options: tuple[str, ...]) -> None:
     check = SABOTAGES[name].caught_by
     result = real.runpytest("-k", check, *subject_options, f"--gt-sabotage={name}", "--scorecard=out.json")
     result.assert_outcomes(failed=1)

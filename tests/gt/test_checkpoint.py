@@ -185,7 +185,10 @@ def test_another_models_tokenizer_is_found(folder: Path) -> None:
     assert "but the checkpoint's model has 280" in refusal(folder)
 
 
-@pytest.mark.parametrize("text", ["", "nonsense", "{}", "[1]", '{"model": {"vocab": [1]}}', '{"model": null}', "\udcff"])
+BROKEN = ["", "nonsense", "{}", "[1]", '{"model": {"vocab": [1]}}', '{"model": null}', "\udcff"]
+
+
+@pytest.mark.parametrize("text", BROKEN)
 def test_a_broken_tokenizer_is_found(folder: Path, text: str) -> None:
     (folder / "tokenizer.json").write_bytes(text.encode(errors="surrogateescape"))
     assert "tokenizer" in refusal(folder)

@@ -144,7 +144,7 @@ def test_scores_need_one_text_for_each_conversation(model: HybridLM, tokenizer: 
     made = sessions(model, tokenizer, ["the fox", "a dog"])
     with pytest.raises(ValueError, match="1 texts for 2"):
         made.score(["a"])
-    with pytest.raises(ValueError, match="empty text"):
+    with pytest.raises(ValueError, match="empty"):
         made.score(["a", ""])
 
 
@@ -156,6 +156,9 @@ def test_a_tokenizer_that_is_none_is_an_error(tmp_path: Path) -> None:
         Tokenizer(tmp_path / "bad.json")
 
 
-@pytest.mark.parametrize("text", ["plain", "digits 1234", "naïve 你好 \U0001f600", "  spaces\n\ttabs ", "fox<|endoftext|>"])
+WRITTEN = ["plain", "digits 1234", "naïve 你好 \U0001f600", "  spaces\n\ttabs ", "fox<|endoftext|>"]
+
+
+@pytest.mark.parametrize("text", WRITTEN)
 def test_text_survives_the_tokenizer(tokenizer: Tokenizer, text: str) -> None:
     assert tokenizer.decode(tokenizer.encode(text)) == text.replace("<|endoftext|>", "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ def test_the_rate_warms_up_and_falls_to_its_share() -> None:
     rates = [cosine_schedule(step, 100, 2e-3, 0.1, 0.1) for step in range(100)]
     assert rates[0] == pytest.approx(2e-4)
     assert rates[9] == rates[10] == max(rates) == 2e-3
-    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a > b for a, b in pairwise(rates[10:]))
     assert rates[-1] == pytest.approx(2e-4, rel=0.01)
     assert cosine_schedule(0, 1, 1.0, 0.0, 0.1) == 1.0
 

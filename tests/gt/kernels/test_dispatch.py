@@ -89,16 +89,14 @@ def test_forcing_changes_what_runs(monkeypatch: pytest.MonkeyPatch) -> None:
         ("wkv6=", "GT_KERNELS"),
     ],
 )
-def test_an_unknown_name_in_gt_kernels_is_an_error(
-    monkeypatch: pytest.MonkeyPatch, text: str, message: str
-) -> None:
+def test_an_unknown_name_in_gt_kernels_is_an_error(monkeypatch: pytest.MonkeyPatch, text: str, message: str) -> None:
     monkeypatch.setenv("GT_KERNELS", text)
     with pytest.raises(ValueError, match=message):
         resolve("wkv6", "cpu")
 
 
 def test_unknown_ops_and_backends_are_errors() -> None:
-    with pytest.raises(ValueError, match="unknown op 'attention' .there are: causal_conv1d, ssd, wkv6"):
+    with pytest.raises(ValueError, match=r"unknown op 'attention' .there are: causal_conv1d, ssd, wkv6"):
         resolve("attention", "cpu")
     with pytest.raises(ValueError, match="no backend 'warp' for op 'wkv6'"):
         resolve("wkv6", "cpu", "warp")
@@ -132,7 +130,7 @@ def test_a_fall_back_for_want_of_a_compiler_is_not_the_fastest(monkeypatch: pyte
 def test_no_backend_at_all_is_an_error_with_every_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = tuple(msgspec.structs.replace(b, refused=lambda device: "it is broken") for b in BACKENDS["wkv6"])
     monkeypatch.setitem(BACKENDS, "wkv6", broken)
-    with pytest.raises(ValueError, match="no backend of wkv6 runs on cpu: .*reference refused: it is broken"):
+    with pytest.raises(ValueError, match=r"no backend of wkv6 runs on cpu: .*reference refused: it is broken"):
         resolve("wkv6", "cpu")
 
 
@@ -151,9 +149,7 @@ def test_without_a_compiler_the_native_kernels_are_refused(uncompiled: Path, mon
     assert "native refused: no C++ compiler found" in found.reason
 
 
-def test_a_compiler_that_fails_is_quoted(
-    uncompiled: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_compiler_that_fails_is_quoted(uncompiled: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     broken = tmp_path / "c++"
     broken.write_text("#!/bin/sh\necho 'fatal: out of cheese' >&2\nexit 1\n")
     broken.chmod(0o755)

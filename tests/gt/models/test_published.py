@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from gt.kernels import BACKENDS
 from tests.golden import record, relmax, tensors
-from tests.golden.published import Mamba2LM, RWKV6LM
+from tests.golden.published import RWKV6LM, Mamba2LM
 
 STATES = {
     "rwkv6_model": {"wkv": "rwkv_state", "att_shift": "rwkv_shift", "ffn_shift": "ffn_shift"},
@@ -29,7 +29,9 @@ def build(name: str, dtype: torch.dtype) -> nn.Module:
 def expected_states(name: str) -> dict[tuple[int, str], Tensor]:
     data = tensors(name)
     states = {
-        (layer, ours): data[f"golden.state.{layer}.{theirs}"] for layer in (0, 1) for theirs, ours in STATES[name].items()
+        (layer, ours): data[f"golden.state.{layer}.{theirs}"]
+        for layer in (0, 1)
+        for theirs, ours in STATES[name].items()
     }
     # Of the four inputs that are stored, the oldest is never needed again.
     return {key: value[..., 1:] if key[1] == "mamba_conv" else value for key, value in states.items()}
