@@ -15,6 +15,9 @@ from gt.tokenizers import Tokenizer
 
 MAX_ROWS = 32  # sequences per call: their states stay in the cache; changes no result
 
+_End = tuple[list[int], ModelState, Tensor]
+"""Where some conversations are: their rows, states and next-token logits."""
+
 
 class Sessions:
     """Conversations side by side, each with its own state. Rows are independent: any batch size gives the same.
@@ -54,43 +57,69 @@ class Sessions:
         by_length: dict[int, list[int]] = defaultdict(list)
         for index, row in enumerate(rows):
             by_length[len(row)].append(index)
-        merged: dict[str, Tensor] = {}
-        last_logits: Tensor | None = None
+        ends: list[_End] = []
         for length in sorted(by_length):
             for start in range(0, len(by_length[length]), MAX_ROWS):
                 chosen = by_length[length][start : start + MAX_ROWS]
                 tokens = torch.tensor([list(rows[i]) for i in chosen], device=self._device)
                 state = self._state.select(chosen) if self._state is not None else None
                 logits, new_state = self.model(tokens, state=state, return_states=True)
-                if last_logits is None:
-                    last_logits = logits.new_empty(self.count, logits.shape[-1])
-                    merged = {k: t.new_empty(self.count, *t.shape[1:]) for k, t in new_state.tensors.items()}
-                last_logits[chosen] = logits[:, -1]
-                for name, tensor in new_state.tensors.items():
-                    merged[name][chosen] = tensor
-        self._state, self._logits = ModelState(merged), last_logits
+                ends.append((chosen, new_state, logits[:, -1]))
+        self._move_to(ends)
 
     @torch.no_grad()
-    def generate(self, max_tokens: int) -> list[str]:
+    def generate(self, max_tokens: int, stop: str | None = None) -> list[str]:
         """Greedy continuation of every conversation (temperature 0); the conversations move on with it.
 
+        Args:
+            max_tokens: Most tokens to generate.
+            stop: A conversation ends with the first token that contains this text, or at the end-of-text token.
+
         Raises:
-            ValueError: If nothing was fed yet.
+            ValueError: If nothing was fed yet, or no token is asked for.
         """
-        texts: list[str] = []
-        states: list[ModelState] = []
-        last_logits: list[Tensor] = []
+        if max_tokens < 1:
+            raise ValueError(f"cannot generate {max_tokens} tokens: ask for at least one")
+        stops = self._stop_tokens(stop) if stop is not None else frozenset[int]()
+        rows: list[list[int]] = []
+        ends: list[_End] = []
         for state, logits in self._slices():
-            chosen: list[Tensor] = []
-            for _ in range(max_tokens):
-                chosen.append(logits.argmax(-1))
-                out, state = self.model(chosen[-1][:, None], state=state, return_states=True)
+            first = len(rows)
+            rows += [[] for _ in range(len(logits))]
+            alive = list(range(first, len(rows)))
+            for position in range(max_tokens):
+                chosen = logits.argmax(-1)
+                out, state = self.model(chosen[:, None], state=state, return_states=True)
                 logits = out[:, -1]
-            texts += [self.tokenizer.decode(self._until_end(row)) for row in torch.stack(chosen, dim=1).tolist()]
-            states.append(state)
-            last_logits.append(logits)
-        self._state, self._logits = ModelState.cat(states), torch.cat(last_logits)
-        return texts
+                for row, token in zip(alive, chosen.tolist(), strict=True):
+                    rows[row].append(token)
+                last = position + 1 == max_tokens
+                over = [i for i, row in enumerate(alive) if last or rows[row][-1] in stops]
+                if over:
+                    ends.append(([alive[i] for i in over], state.select(over), logits[over]))
+                    going = [i for i in range(len(alive)) if i not in set(over)]
+                    alive, state, logits = [alive[i] for i in going], state.select(going), logits[going]
+                if not alive:
+                    break
+        self._move_to(ends)
+        return [self.tokenizer.decode(self._until_end(row)) for row in rows]
+
+    def _stop_tokens(self, stop: str) -> frozenset[int]:
+        tokens = {token for token in range(self.tokenizer.vocab_size) if stop in self.tokenizer.decode([token])}
+        if self.tokenizer.end_of_text is not None:
+            tokens.add(self.tokenizer.end_of_text)
+        return frozenset(tokens)
+
+    def _move_to(self, ends: list[_End]) -> None:
+        """Put every conversation at its new point. What was there is not touched: forks share it."""
+        _, some_state, some_logits = ends[0]
+        logits = some_logits.new_empty(self.count, some_logits.shape[-1])
+        tensors = {name: t.new_empty(self.count, *t.shape[1:]) for name, t in some_state.tensors.items()}
+        for rows, state, last in ends:
+            logits[rows] = last
+            for name, tensor in state.tensors.items():
+                tensors[name][rows] = tensor
+        self._state, self._logits = ModelState(tensors), logits
 
     def _until_end(self, row: list[int]) -> list[int]:
         end = self.tokenizer.end_of_text

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gt.subject import Subject
 
 ANSWER_TOKENS = 12  # room for the longest value in a short sentence
+LINE_END = "\n"  # an answer is one line
 RANKED_RIVALS = 3  # values that the stated one is ranked against: chance is 1 in 4
 EXAMPLES = 5  # answers kept in the scorecard, right and wrong
 
@@ -40,8 +41,8 @@ def _recall(subject: Subject, fillers: int) -> tuple[Measurement, ...]:
     items = recall_items(fillers, subject.size("canary_items"), subject.seed)
     told = _read(subject, [item.turns for item in items], "conversations")
     first = _ranked_first(subject, told, items)
-    answers = told.generate(ANSWER_TOKENS)
-    controls = _read(subject, [item.control for item in items], "controls").generate(ANSWER_TOKENS)
+    answers = told.generate(ANSWER_TOKENS, stop=LINE_END)
+    controls = _read(subject, [item.control for item in items], "controls").generate(ANSWER_TOKENS, stop=LINE_END)
     right = [score_recall(answer, item.answer, item.rivals) for answer, item in zip(answers, items, strict=True)]
     chance = [score_recall(answer, item.answer, item.rivals) for answer, item in zip(controls, items, strict=True)]
     rate, interval = _rate(items, right, subject.seed)
