@@ -1,6 +1,6 @@
 """What is measured: models, kernels, data, probes and training.
 
-Importing `gt` loads neither torch nor pytest; the names below import what they need on first use.
+Importing `gt` loads neither torch nor pytest.
 """
 
 __version__ = "0.1.0"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,9 @@ from filelock import FileLock
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+log = logging.getLogger(__name__)
 
 
 def cache_dir() -> Path:
@@ -30,7 +34,7 @@ def source_hash() -> str:
     """Hash of this package's own source: a changed probe or kernel never meets an old result."""
     digest = hashlib.sha256()
     root = Path(__file__).parent
-    for path in sorted(root.rglob("*.py")):
+    for path in sorted([*root.rglob("*.py"), *root.rglob("*.cpp")]):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
@@ -50,9 +54,16 @@ class Entry:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the entry: of several processes one computes, the others wait and read."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.path.with_suffix(".lock")):
+        lock = FileLock(self.path.with_suffix(".lock"))
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except OSError as error:
+            log.warning("nothing is cached: %s; GT_CACHE_DIR names another folder", error)
+        try:
             yield
+        finally:
+            lock.release()
 
     def read(self) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
         """The record and its tensors, or None if there are none or they cannot be read."""
@@ -64,13 +75,17 @@ class Entry:
             with safe_open(self.path, framework="pt") as file:
                 record: dict[str, Any] = json.loads(file.metadata()["record"])
                 return record, {name: file.get_tensor(name) for name in file.keys()}
-        except (SafetensorError, OSError, KeyError, ValueError):
+        except (SafetensorError, OSError, KeyError, ValueError, TypeError):
             return None  # damaged by a crash: measured again
 
     def write(self, record: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Keep a record and its tensors, all or nothing."""
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         partial = self.path.with_suffix(".partial")
-        save_file(tensors, partial, metadata={"record": json.dumps(record)})
-        partial.replace(self.path)
+        try:
+            save_file(tensors, partial, metadata={"record": json.dumps(record)})
+            partial.replace(self.path)
+        except (OSError, SafetensorError) as error:
+            log.warning("not cached: %s", error)

@@ -98,6 +98,13 @@ def _inspect_folder(path: Path, spec: ModelSpec) -> CheckpointInfo:
     got = f"{header.model.variant}@{header.model.scale}"
     if got != spec.name:
         raise ValueError(f"checkpoint {path} holds {got}, but {spec.name} was asked for: use --model {got}")
+    expected = spec.config(header.model.vocab_size)
+    for field in ModelConfig.__struct_fields__:
+        if getattr(header.model, field) != getattr(expected, field):
+            raise ValueError(
+                f"{path / 'config.json'} says {field} = {getattr(header.model, field)!r}, but {spec.name} has "
+                f"{getattr(expected, field)!r}: the checkpoint is of another shape than its name"
+            )
     tokenizer = path / "tokenizer.json"
     vocab_size = tokenizer_vocab_size(tokenizer)
     if vocab_size != header.model.vocab_size:
@@ -150,10 +157,13 @@ def read_safetensors_header(path: Path) -> Shapes:
             entries = json.loads(file.read(length))
             entries.pop("__metadata__", None)
             shapes = {name: tuple(entry["shape"]) for name, entry in entries.items()}
-            end = max((entry["data_offsets"][1] for entry in entries.values()), default=0)
-            needed = sum(prod(entry["shape"]) * _ITEM_BYTES[entry["dtype"]] for entry in entries.values())
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            end = max((int(entry["data_offsets"][1]) for entry in entries.values()), default=0)
+            unknown = {entry["dtype"] for entry in entries.values()} - _ITEM_BYTES.keys()
+            needed = sum(prod(entry["shape"]) * _ITEM_BYTES.get(entry["dtype"], 0) for entry in entries.values())
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} has a damaged header ({error!r}): copy it again") from error
+    if unknown:
+        raise ValueError(f"{path} has tensors of type {min(unknown)}, which is not supported: save them as BF16 or F32")
     if size != 8 + length + end or end != needed:
         raise ValueError(f"{path} is truncated: {size:,} bytes, its header says {8 + length + end:,}: copy it again")
     return shapes

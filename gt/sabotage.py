@@ -24,11 +24,13 @@ class Sabotage(msgspec.Struct, frozen=True):
         summary: What is broken, as it would happen by mistake.
         caught_by: The check that is meant to catch it.
         plant: Breaks a model in place.
+        mixers: Mixers that the model must have for the fault to break anything.
     """
 
     summary: str
     caught_by: str
     plant: Callable[[HybridLM], None]
+    mixers: frozenset[str] = frozenset()
 
 
 def plant(name: str, model: HybridLM) -> None:
@@ -201,26 +203,28 @@ def _same_memory(tensor: Tensor) -> Tensor:
     return tensor * 1e-3 + torch.full_like(tensor, 0.05)
 
 
+_RWKV, _MAMBA = frozenset({"rwkv"}), frozenset({"mamba"})
+
 SABOTAGES: dict[str, Sabotage] = {
-    "wrong-kernel": Sabotage("the fast WKV6 kernel is off by 1% of the bonus", "G0", _wrong_kernel),
+    "wrong-kernel": Sabotage("the fast WKV6 kernel is off by 1% of the bonus", "G0", _wrong_kernel, _RWKV),
     "nan-weight": Sabotage("one weight is NaN", "G1a", _nan_weight),
     "leaking-future": Sabotage("1% of the next token's embedding reaches a token", "G1b", _leaking_future),
-    "dropped-state": Sabotage("RWKV's state is dropped at the boundary between calls", "G1c", _dropped_state),
+    "dropped-state": Sabotage("RWKV's state is dropped at the boundary between calls", "G1c", _dropped_state, _RWKV),
     "batch-leak": Sabotage("1% of the batch's mean reaches every row", "G1d", _batch_leak),
-    "unreached-mixers": Sabotage("no gradient reaches the mixers", "G1e", _unreached_mixers),
+    "unreached-mixers": Sabotage("no gradient reaches the mixers", "G1e", _unreached_mixers, _RWKV | _MAMBA),
     "loud-embedding": Sabotage("the embedding is initialised 50 times too large", "G2", _loud_embedding),
     "reversed-gradient": Sabotage("gradients have the wrong sign", "G3", _reversed_gradient),
-    "dead-mamba": Sabotage("Mamba's output is zero", "G4", _dead_mamba),
+    "dead-mamba": Sabotage("Mamba's output is zero", "G4", _dead_mamba, _MAMBA),
     "missing-layer": Sabotage("the last layer's state is not handed out", "S0", _missing_layer),
     "exploding-state": Sabotage(
-        "RWKV's state is 10,000 times too large", "S1", _change_state("rwkv", "rwkv_state", lambda t: t * 1e4)
+        "RWKV's state is 10,000 times too large", "S1", _change_state("rwkv", "rwkv_state", lambda t: t * 1e4), _RWKV
     ),
     "frozen-state": Sabotage(
-        "Mamba's state stays at zero", "S2", _change_state("mamba", "mamba_state", lambda t: t * 0)
+        "Mamba's state stays at zero", "S2", _change_state("mamba", "mamba_state", lambda t: t * 0), _MAMBA
     ),
     "eval-noise": Sabotage("dropout is on in evaluation", "S3", _eval_noise),
     "constant-state": Sabotage(
-        "Mamba's state hardly depends on the input", "S4", _change_state("mamba", "mamba_state", _same_memory)
+        "Mamba's state hardly depends on the input", "S4", _change_state("mamba", "mamba_state", _same_memory), _MAMBA
     ),
     "deaf": Sabotage("the input does not reach the head", "L2", _deaf),
 }

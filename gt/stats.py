@@ -99,3 +99,22 @@ def cluster_bootstrap(
     low, high = (float(bound) for bound in np.percentile(rates, [2.5, 97.5]))
     floor_low, floor_high = wilson(total, items)
     return total / items, min(low, floor_low), max(high, floor_high)
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean of independent values with its 95% interval by Student's t.
+
+    The quantile is the normal one with the expansion in 1/df of Abramowitz & Stegun 26.7.5: within 0.002 from 7
+    degrees of freedom up.
+
+    Args:
+        values: At least two.
+
+    Returns:
+        Mean, lower end, upper end.
+    """
+    mean, error = mean_stderr(values)
+    z, df = 1.959963984540054, len(values) - 1
+    t = z + (z**3 + z) / (4 * df) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * df**2)
+    t += (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * df**3)
+    return mean, mean - t * error, mean + t * error

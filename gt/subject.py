@@ -14,11 +14,12 @@ import msgspec
 from gt import registry
 from gt.checkpoint import CheckpointInfo, inspect_checkpoint, load_weights, tokenizer_vocab_size
 from gt.data.corpus import Corpus, check_text_file, python_reference, text_file
+from gt.measurement import Unmeasurable
 from gt.models.config import ModelConfig, parameter_counts
 from gt.registry import ModelSpec
 from gt.resources import fixtures_dir
 from gt.sabotage import SABOTAGES
-from gt.tokenizers import Tokenizer
+from gt.tokenizers import Tokenizer, is_subword
 
 if TYPE_CHECKING:
     import torch
@@ -54,7 +55,6 @@ class SubjectRequest(msgspec.Struct, frozen=True, kw_only=True):
         fresh: Ignore measurements cached by earlier runs.
         sabotage: Name of a fault to plant (`gt.sabotage`).
         run_id: Of this run: what it caches itself is not "cached".
-        require_kernels: A slower fallback of a kernel is a failure.
     """
 
     model: str | None = None
@@ -67,7 +67,6 @@ class SubjectRequest(msgspec.Struct, frozen=True, kw_only=True):
     fresh: bool = False
     sabotage: str | None = None
     run_id: str = ""
-    require_kernels: bool = False
 
 
 class SubjectPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,6 +100,8 @@ def plan_subject(request: SubjectRequest) -> SubjectPlan:
     for name, value, known in (("dtype", request.dtype, DTYPES), ("device", request.device, DEVICES)):
         if value not in known:
             raise ValueError(f"unknown {name} {value!r}: expected one of {', '.join(known)}")
+    if request.seed < 0:
+        raise ValueError(f"seed is {request.seed}: expected 0 or more")
     if request.sabotage is not None and request.sabotage not in SABOTAGES:
         raise ValueError(f"unknown sabotage {request.sabotage!r}: there are {', '.join(SABOTAGES)}")
     if request.corpus is not None:
@@ -110,6 +111,11 @@ def plan_subject(request: SubjectRequest) -> SubjectPlan:
     if request.model is None and ckpt is None:
         ckpt = str(shipped)
     spec = registry.resolve(request.model or "GF-MH", request.scale)
+    needed = SABOTAGES[request.sabotage].mixers if request.sabotage else frozenset()
+    if not needed <= set(spec.variant.mixers):
+        raise ValueError(
+            f"sabotage {request.sabotage!r} breaks {' and '.join(sorted(needed))}, which {spec.name} lacks"
+        )
     checkpoint = inspect_checkpoint(Path(ckpt).absolute(), spec) if ckpt is not None else None
     tokenizer = checkpoint.tokenizer if checkpoint and checkpoint.tokenizer else shipped / "tokenizer.json"
     vocab_size = tokenizer_vocab_size(tokenizer)
@@ -119,7 +125,7 @@ def plan_subject(request: SubjectRequest) -> SubjectPlan:
             f"tokenizer {tokenizer} has {vocab_size} tokens, but {ckpt} embeds {config.vocab_size}: "
             "save the checkpoint as a folder with its own tokenizer.json"
         )
-    capabilities = spec.capabilities | {"subword_tokenizer"}
+    capabilities = spec.capabilities | ({"subword_tokenizer"} if is_subword(tokenizer) else set())
     if checkpoint is not None:
         capabilities |= {"checkpoint"}
         if checkpoint.train_log is not None:
@@ -185,7 +191,7 @@ class Subject:
             model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
         if self.plan.request.sabotage is not None:
             plant(self.plan.request.sabotage, model)
-        return model.to(self.device)
+        return model.to(self.device).eval()
 
     @cached_property
     def model_fp32(self) -> HybridLM:
@@ -193,7 +199,11 @@ class Subject:
         import torch
 
         # Built again rather than copied: a sabotage hangs on the modules of the model that it was planted in.
-        return self.model if self.dtype == torch.float32 else self.build(self.model.state_dict())
+        if self.dtype == torch.float32:
+            return self.model
+        model = self.build()
+        model.load_state_dict({name: tensor.float() for name, tensor in self.model.state_dict().items()})
+        return model
 
     @cached_property
     def mini_training(self) -> MiniTraining:
@@ -210,7 +220,9 @@ class Subject:
         """
         if self.plan.checkpoint is not None:
             return self.model_fp32
-        return self.build(self.mini_training.weights)
+        model = self.build()
+        model.load_state_dict(self.mini_training.weights)  # a sabotage of the weights is in them already
+        return model
 
     @property
     def trained_note(self) -> str:
@@ -238,9 +250,29 @@ class Subject:
 
         return TokenStream(self.tokenizer.encode_documents(documents), MIN_TOKENS)
 
-    def windows(self, count: int, length: int) -> Tensor:
-        """Validation text [count, length] at equal distances, on the device."""
+    def windows(self, count: int, length: int, *, apart: bool = False) -> Tensor:
+        """Validation text [count, length] at equal distances, on the device.
+
+        Args:
+            count: Number of windows.
+            length: Tokens in each.
+            apart: Give fewer rather than let them overlap: where each counts as an observation of its own.
+
+        Raises:
+            Unmeasurable: If the text has no two windows that lie apart.
+        """
+        if apart:
+            count = min(count, len(self.valid_tokens) // length)
+            if count < 2:
+                raise Unmeasurable(
+                    f"the validation text has {len(self.valid_tokens)} tokens, needed are {2 * length}: give more text"
+                )
         return self.valid_tokens.spaced_windows(count, length).to(self.device)
+
+    @property
+    def g3_steps(self) -> int:
+        """Steps of the short training of G3: more on a GPU, where they are cheap."""
+        return self.size("g3_steps_gpu" if self.device.type == "cuda" else "g3_steps")
 
     def size(self, name: str) -> int:
         """How much is measured at this scale: an entry of `sizes` in `fixtures/scales.yaml`."""
@@ -252,7 +284,13 @@ class Subject:
 
         total, non_embedding = parameter_counts(self.config)
         info = self.plan.checkpoint
-        resolved = {op: resolve(op, self.device.type) for op in BACKENDS}
+        kernels: dict[str, dict[str, str | None]] = {}
+        for op in BACKENDS:
+            try:
+                found = resolve(op, self.device.type)
+                kernels[op] = {"backend": found.backend.name, "reason": found.reason}
+            except ValueError as error:  # G0 judges it
+                kernels[op] = {"backend": None, "reason": str(error)}
         return {
             "model": self.plan.spec.variant.name,
             "scale": self.plan.spec.scale,
@@ -266,7 +304,7 @@ class Subject:
             },
             "device": self.device.type,
             "dtype": self.plan.request.dtype,
-            "kernels": {op: {"backend": r.backend.name, "reason": r.reason} for op, r in resolved.items()},
+            "kernels": kernels,
             "corpus": {"name": self.corpus.name, "sha256": self.corpus.sha256, "tokens": len(self.train_tokens)},
             "sabotage": self.plan.request.sabotage,
         }

@@ -59,9 +59,9 @@ def train(config: Annotated[TrainConfig | None, Parameter(name="*")] = None) -> 
     try:
         with Live(console=console, refresh_per_second=4) as live:
             out = run(config, lambda line: live.update(_progress(line, config)))
-    except (ValueError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         console.print(f"groundthink train: {error}", style="red", highlight=False)
-        sys.exit(4 if isinstance(error, ValueError) else 1)
+        sys.exit(1 if isinstance(error, FloatingPointError) else 4)
     console.print(f"checkpoint: {out}")
     console.print(f"judge it:   pytest -m graduation --model {config.model} --ckpt {Path(out)} --scorecard out.json")
 

@@ -36,7 +36,7 @@ def decide(card: Scorecard, rule: ScaleRule, matrix: Matrix, book: CheckBook) ->
         name: CategoryScore(score=score, weight=matrix.categories[name].weight, evidence=tuple(evidence))
         for name, (score, evidence) in scored.items()
     }
-    blockers = _blockers(card, rule, book)
+    blockers = _blockers(card, rule, book, matrix.stop_rate)
     outcome, total = conclude(categories, bool(blockers), matrix)
     return Decision(
         outcome=outcome,
@@ -99,10 +99,13 @@ def _canaries(card: Scorecard, rule: ScaleRule, category: Category) -> Scored:
     return score, [f"mean of {', '.join(rates)}: {_percent(mean)}"]
 
 
-def _blockers(card: Scorecard, rule: ScaleRule, book: CheckBook) -> list[str]:
+def _blockers(card: Scorecard, rule: ScaleRule, book: CheckBook, stop_rate: float) -> list[str]:
     blocked: dict[str, str] = {}
     for id_ in rule.required:
         reason = _blocker(id_, card.check(id_), book)
+        rate = _rate(card.check(id_))
+        if not reason and rate is not None and rate < stop_rate:
+            reason = f"{id_} {book.checks[id_].title}: stop: {_percent(rate)} is below {_percent(stop_rate)}"
         if reason:
             blocked[id_] = reason
     lacking = [capability for capability in rule.capabilities if capability not in card.subject.capabilities]

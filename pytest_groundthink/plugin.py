@@ -11,7 +11,6 @@ from pytest_groundthink import options
 
 if TYPE_CHECKING:
     from gt.subject import Subject
-
     from pytest_groundthink.judge import Judge
     from pytest_groundthink.session import JudgingSession
 
@@ -146,7 +145,7 @@ def start(config: pytest.Config) -> JudgingSession:
 
         try:
             session = config.stash[SESSION] = JudgingSession(config)
-        except (ValueError, FileNotFoundError) as error:
+        except (ValueError, OSError) as error:
             raise pytest.UsageError(" ".join(str(error).split())) from None
         config.pluginmanager.register(JudgingHooks(session), "groundthink-judging")
     return session
@@ -160,7 +159,7 @@ def start_for(config: pytest.Config, nodeids: Sequence[str]) -> None:
 
     try:
         session = JudgingSession(config)
-    except (ValueError, FileNotFoundError):  # the workers, which judge, report it
+    except (ValueError, OSError):  # the workers, which judge, report it
         return
     if any(session.collector.case_of(nodeid) for nodeid in nodeids):
         config.stash[SESSION] = session

@@ -185,7 +185,8 @@ class JudgingSession:
             self.collector.finish(f"not run: {session.shouldfail or session.shouldstop}")
         else:
             self.collector.finish("collected but never reported (crashed worker or time-out)")
-        cut_short = interrupted or bool(session.shouldfail or session.shouldstop)
+        to_the_end = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        cut_short = not to_the_end or bool(session.shouldfail or session.shouldstop)
         for label in self.plans:
             if not self.collector.collected_of(label):
                 continue
@@ -228,7 +229,6 @@ class JudgingSession:
                     fresh=settings.fresh,
                     sabotage=settings.sabotage,
                     run_id=run_id,
-                    require_kernels=settings.require_kernels,
                 )
             )
             if self.graduating and plan.spec.scale not in self.scales:

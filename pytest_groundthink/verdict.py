@@ -123,6 +123,10 @@ class Band(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         straddled = self._straddled(measurement.ci95)
         if straddled:
             notes.append(f"the interval straddles {' and '.join(style.show(end) for end in straddled)}")
+        low = self.passes[0]
+        if low is not None and self.slack is not None and status is Status.WARN and measurement.value is not None:
+            if _within(measurement.value, self.passes):
+                notes.append(f"the interval must not reach below {style.show(low - self.slack)}: measure more items")
         name = style.label or measurement.metric
         estimate = _estimate(measurement, style)
         if status is Status.PASS:

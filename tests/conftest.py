@@ -16,6 +16,11 @@ HERE = Path(__file__).parent
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Warnings are errors in our own tests; in pyproject.toml this would govern the checks of a checkout as well."""
+    config.addinivalue_line("filterwarnings", "error")
+
+
 @pytest.fixture(scope="session")
 def imported() -> None:
     """Imports what inner sessions need: pytester forgets every module that one of them, or a test of it, imports."""

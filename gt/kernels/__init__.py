@@ -14,6 +14,12 @@ def _check(name: str, tensor: Tensor, shape: tuple[int, ...], letters: str) -> N
         raise ValueError(f"{name} has shape {list(tensor.shape)}, expected [{letters}] = {list(shape)}")
 
 
+def _one_device(*tensors: Tensor | None) -> None:
+    devices = {str(tensor.device) for tensor in tensors if tensor is not None}
+    if len(devices) > 1:
+        raise ValueError(f"tensors are on {' and '.join(sorted(devices))}: move them to one device")
+
+
 def wkv6(
     r: Tensor, k: Tensor, v: Tensor, w: Tensor, u: Tensor, state: Tensor | None = None, backend: str | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -28,7 +34,7 @@ def wkv6(
         w: Log-decay [B, T, H, K], at most 0 (w = -exp(d)).
         u: Bonus of the current token [H, K].
         state: [B, H, K, V] in fp32, to continue from; zeros if None.
-        backend: Name of a backend (`reference`, `chunked`); by default GT_KERNELS or the device's fastest.
+        backend: Name of a backend (`reference`, `chunked`, `native`); by default GT_KERNELS or the device's fastest.
 
     Returns:
         Output [B, T, H, V] in the dtype of `r`, final state [B, H, K, V] in fp32 (fp64 for fp64 inputs).
@@ -46,6 +52,7 @@ def wkv6(
     _check("u", u, (H, K), "H, K")
     if state is not None:
         _check("state", state, (B, H, K, V), "B, H, K, V")
+    _one_device(r, k, v, w, u, state)
     y, new_state = resolve("wkv6", r.device.type, backend).backend.run(r, k, v, w, u, state)
     return y, new_state
 
@@ -72,7 +79,7 @@ def ssd(
         C: Output projection [B, T, G, N].
         D: Skip weight [H], or None.
         state: [B, H, P, N] in fp32, to continue from; zeros if None.
-        backend: Name of a backend (`reference`, `chunked`); by default GT_KERNELS or the device's fastest.
+        backend: Name of a backend (`reference`, `chunked`, `native`); by default GT_KERNELS or the device's fastest.
 
     Returns:
         Output [B, T, H, P] in the dtype of `x`, final state [B, H, P, N] in fp32 (fp64 for fp64 inputs).
@@ -90,8 +97,11 @@ def ssd(
     _check("A", A, (H,), "H")
     _check("B", B, (batch, T, G, N), "B, T, G, N")
     _check("C", C, (batch, T, G, N), "B, T, G, N")
+    if D is not None:
+        _check("D", D, (H,), "H")
     if state is not None:
         _check("state", state, (batch, H, P, N), "B, H, P, N")
+    _one_device(x, dt, A, B, C, D, state)
     y, new_state = resolve("ssd", x.device.type, backend).backend.run(x, dt, A, B, C, D, state)
     return y, new_state
 
@@ -106,7 +116,7 @@ def causal_conv1d(
         weight: Filters [D, W], oldest tap first.
         bias: [D].
         state: The W - 1 inputs before `x`, oldest first [B, D, W - 1]; zeros if None.
-        backend: Name of a backend (`reference`, `conv1d`); by default GT_KERNELS or the device's fastest.
+        backend: Name of a backend (`reference`, `conv1d`, `native`); by default GT_KERNELS or the device's fastest.
 
     Returns:
         Output [B, T, D] and the last W - 1 inputs [B, D, W - 1].
@@ -122,5 +132,6 @@ def causal_conv1d(
     _check("bias", bias, (channels,), "D")
     if state is not None:
         _check("state", state, (batch, channels, width - 1), "B, D, W - 1")
+    _one_device(x, weight, bias, state)
     y, new_state = resolve("causal_conv1d", x.device.type, backend).backend.run(x, weight, bias, state)
     return y, new_state

@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -39,8 +40,9 @@ def library(source: Path) -> ctypes.CDLL:
     Raises:
         CompilerMissing: If there is no compiler or it fails; a reason for a slower backend, not an error of the user.
     """
-    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
-    if compiler is None:
+    found = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    compiler = shlex.split(found or "")
+    if not compiler:
         raise CompilerMissing("no C++ compiler found (c++, g++, clang++ or $CXX)")
     text = source.read_bytes()
     # -march=native: another processor needs another build.
@@ -58,19 +60,19 @@ def library(source: Path) -> ctypes.CDLL:
         raise CompilerMissing(f"{target} cannot be loaded: {error}") from error
 
 
-def _compile(compiler: str, source: Path, target: Path) -> None:
+def _compile(compiler: list[str], source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    log.info("compiling %s with %s (once; kept in %s)", source.name, compiler, target.parent)
+    log.info("compiling %s with %s (once; kept in %s)", source.name, compiler[0], target.parent)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         built = Path(folder) / target.name
-        command = [compiler, str(source), "-o", str(built), *FLAGS]
+        command = [*compiler, str(source), "-o", str(built), *FLAGS]
         try:
             run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         except subprocess.TimeoutExpired as error:
-            raise CompilerMissing(f"{compiler} took longer than {error.timeout:.0f} s") from error
+            raise CompilerMissing(f"{compiler[0]} took longer than {error.timeout:.0f} s") from error
         if run.returncode != 0:
             first = (run.stderr.strip().splitlines() or ["no message"])[0]
-            raise CompilerMissing(f"{compiler} failed: {first}")
+            raise CompilerMissing(f"{compiler[0]} failed: {first}")
         built.replace(target)  # all or nothing, also with several processes
 
 

@@ -17,14 +17,22 @@ class Backend(msgspec.Struct, frozen=True):
     Attributes:
         name: Name as in `GT_KERNELS` and in the scorecard.
         run: The function.
-        refused: Returns why this device type cannot run it, or None if it can.
+        devices: Device types that it is made for; empty for all.
+        refused: Returns why it cannot run here although it is made for this device, or None if it can.
         tolerance: Largest error against the fp64 reference relative to the largest value, forward and backward (fp32).
     """
 
     name: str
     run: Callable[..., Any]
-    refused: Callable[[str], str | None]
     tolerance: float
+    devices: tuple[str, ...] = ()
+    refused: Callable[[], str | None] = lambda: None
+
+    def unavailable(self, device_type: str) -> str | None:
+        """Why it cannot run on a device type, or None if it can."""
+        if self.devices and device_type not in self.devices:
+            return f"it is made for {', '.join(self.devices)}, not for {device_type}"
+        return self.refused()
 
 
 class Resolution(msgspec.Struct, frozen=True):
@@ -33,7 +41,7 @@ class Resolution(msgspec.Struct, frozen=True):
     Attributes:
         backend: What runs.
         reason: Why this one, naming every faster one that was refused.
-        fastest: True if no faster backend exists for this device.
+        fastest: True if no faster backend is made for this device, whether or not it can run here.
     """
 
     backend: Backend
@@ -41,26 +49,22 @@ class Resolution(msgspec.Struct, frozen=True):
     fastest: bool
 
 
-def _anywhere(device_type: str) -> str | None:
-    return None
-
-
 # Fastest first. Tolerances: what plain fp32 arithmetic costs on the golden vectors, with a margin of about ten.
 BACKENDS: dict[str, tuple[Backend, ...]] = {
     "causal_conv1d": (
-        Backend("native", native.causal_conv1d, native.refused, 1e-5),
-        Backend("conv1d", conv.causal_conv1d, _anywhere, 1e-5),
-        Backend("reference", reference.causal_conv1d, _anywhere, 1e-5),
+        Backend("native", native.causal_conv1d, 1e-5, ("cpu",), native.refused),
+        Backend("conv1d", conv.causal_conv1d, 1e-5),
+        Backend("reference", reference.causal_conv1d, 1e-5),
     ),
     "ssd": (
-        Backend("native", native.ssd, native.refused, 1e-5),
-        Backend("chunked", ssd_chunked.ssd, _anywhere, 2e-5),
-        Backend("reference", reference.ssd, _anywhere, 1e-5),
+        Backend("native", native.ssd, 1e-5, ("cpu",), native.refused),
+        Backend("chunked", ssd_chunked.ssd, 2e-5),
+        Backend("reference", reference.ssd, 1e-5),
     ),
     "wkv6": (
-        Backend("native", native.wkv6, native.refused, 1e-5),
-        Backend("chunked", wkv6_chunked.wkv6, _anywhere, 3e-5),
-        Backend("reference", reference.wkv6, _anywhere, 1e-5),
+        Backend("native", native.wkv6, 1e-5, ("cpu",), native.refused),
+        Backend("chunked", wkv6_chunked.wkv6, 3e-5),
+        Backend("reference", reference.wkv6, 1e-5),
     ),
 }
 
@@ -101,20 +105,22 @@ def resolve(op: str, device_type: str, backend: str | None = None) -> Resolution
         raise ValueError(f"unknown op {op!r} (there are: {', '.join(BACKENDS)})")
     wanted = backend or forced().get(op)
     by = "asked for" if backend else "forced by GT_KERNELS"
+    made_for_it = [b for b in BACKENDS[op] if not b.devices or device_type in b.devices]
     refusals: list[str] = []
-    available = [b for b in BACKENDS[op] if b.refused(device_type) is None]
     for candidate in BACKENDS[op]:
-        refusal = candidate.refused(device_type)
+        if wanted is not None and candidate.name != wanted:
+            continue
+        refusal = candidate.unavailable(device_type)
+        fastest = candidate is made_for_it[0]
         if wanted is not None:
-            if candidate.name != wanted:
-                continue
             if refusal is not None:
                 raise ValueError(f"backend {wanted!r} of {op} is {by} but cannot run on {device_type}: {refusal}")
-            return Resolution(candidate, by, candidate is available[0])
+            return Resolution(candidate, by, fastest)
         if refusal is None:
-            reason = "; ".join([f"fastest backend for {device_type}", *refusals])
-            return Resolution(candidate, reason, True)
-        refusals.append(f"{candidate.name} refused: {refusal}")
+            rank = f"fastest backend for {device_type}" if fastest else "a slower fallback"
+            return Resolution(candidate, "; ".join([rank, *refusals]), fastest)
+        if candidate in made_for_it:
+            refusals.append(f"{candidate.name} refused: {refusal}")
     names = ", ".join(b.name for b in BACKENDS[op])
     if wanted is not None:
         raise ValueError(f"no backend {wanted!r} for op {op!r} (it has: {names})")

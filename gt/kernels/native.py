@@ -6,6 +6,7 @@ All compute in fp32; fp64 inputs take the PyTorch form, which is exact in any dt
 from __future__ import annotations
 
 import ctypes
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,9 @@ from gt.kernels.compiler import CompilerMissing, library
 SOURCE = Path(__file__).with_name("native.cpp")
 
 
-def refused(device_type: str) -> str | None:
-    """Why this backend cannot run on a device type, or None. Compiles the kernels on first use."""
-    if device_type != "cpu":
-        return f"it is compiled for the CPU, not for {device_type}"
+@cache
+def refused() -> str | None:
+    """Why this backend cannot run here, or None. Compiles the kernels on first use, and tries that once."""
     try:
         library(SOURCE)
     except CompilerMissing as reason:

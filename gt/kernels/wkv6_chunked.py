@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from gt.kernels import reference
 
-CHUNK = 16  # power of two; measured fastest on CPU among 8, 16, 32, 64 (benchmarks/kernels.py)
+CHUNK = 16  # a power of two
 
 
 def wkv6(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gt import kernels
+from gt.kernels.reference import state_dtype
 from gt.models.state import LayerState
 
 
@@ -37,8 +38,6 @@ class Mamba2(nn.Module):
         num_layers: Layers of the model: the output projection is scaled by 1 / sqrt(branches on the residual stream).
         residuals_per_layer: Residual branches per layer (2 with a feed-forward layer, 1 without).
     """
-
-    state_names = ("mamba_state", "mamba_conv")
 
     def __init__(
         self,
@@ -96,10 +95,11 @@ class Mamba2(nn.Module):
             state["mamba_conv"] if state else None,
         )
         x, Bm, Cm = xBC.split([self.d_inner, self.d_state, self.d_state], dim=-1)
+        dtype = state_dtype(x_BTC.dtype)  # steps and decay rates are too coarse in bf16
         y, ssm_state = kernels.ssd(
             x.view(B, T, self.num_heads, self.head_dim),
-            F.softplus(dt + self.dt_bias),
-            -torch.exp(self.A_log),
+            F.softplus(dt.to(dtype) + self.dt_bias.to(dtype)),
+            -torch.exp(self.A_log.to(dtype)),
             Bm[:, :, None],
             Cm[:, :, None],
             self.D,

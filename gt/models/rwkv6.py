@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gt import kernels
+from gt.kernels.reference import state_dtype
 from gt.models.config import LORA_DECAY, LORA_MIX, MIX_TARGETS
 from gt.models.state import LayerState
 
@@ -29,8 +30,6 @@ class RWKV6TimeMix(nn.Module):
         layer: Index of the layer, for the initialisation.
         num_layers: Number of layers, for the initialisation.
     """
-
-    state_names = ("rwkv_state", "rwkv_shift")
 
     def __init__(self, hidden_size: int, num_heads: int, layer: int, num_layers: int) -> None:
         super().__init__()
@@ -97,9 +96,10 @@ class RWKV6TimeMix(nn.Module):
         base = torch.stack([self.get_parameter(f"time_maa_{name}") for name in MIX_TARGETS])
         x_w, x_k, x_v, x_r, x_g = (x_BTC + difference * (base + shares)).unbind(0)
 
-        # The decay is computed in fp32 at least: exp(-exp(d)) of a bf16 d is coarse.
-        d = self.time_decay + torch.tanh(x_w @ self.time_decay_w1) @ self.time_decay_w2
-        log_decay = -torch.exp(d if d.dtype == torch.float64 else d.float())
+        # The decay is summed in fp32 at least: exp(-exp(d)) of a bf16 d is coarse.
+        dtype = state_dtype(x_BTC.dtype)
+        d = self.time_decay.to(dtype) + (torch.tanh(x_w @ self.time_decay_w1) @ self.time_decay_w2).to(dtype)
+        log_decay = -torch.exp(d)
         y, wkv_state = kernels.wkv6(
             self.receptance(x_r).view(heads),
             self.key(x_k).view(heads),

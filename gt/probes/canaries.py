@@ -15,7 +15,7 @@ from gt.stats import cluster_bootstrap
 if TYPE_CHECKING:
     from gt.subject import Subject
 
-ANSWER_TOKENS = 12  # room for the longest value in a short sentence
+ANSWER_TOKENS = 32  # room for the value at the end of a sentence; an answer that ends earlier costs less
 LINE_END = "\n"  # an answer is one line
 RANKED_RIVALS = 3  # values that the stated one is ranked against: chance is 1 in 4
 EXAMPLES = 5  # answers kept in the scorecard, right and wrong

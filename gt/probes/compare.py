@@ -18,6 +18,11 @@ def relative_error(got: Tensor, expected: Tensor) -> float:
     return float(difference / scale) if scale > 0 else float(difference)
 
 
+def least(values: dict[str, float]) -> tuple[str, float]:
+    """The entry with the smallest value; one that is NaN before all others."""
+    return min(values.items(), key=lambda entry: (entry[1] == entry[1], entry[1]))
+
+
 def worst(errors: dict[str, float]) -> tuple[str, float]:
     """The entry with the largest value; one that is NaN before all others."""
     return max(errors.items(), key=lambda entry: (entry[1] != entry[1], entry[1]))

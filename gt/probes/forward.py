@@ -12,6 +12,7 @@ from gt.measurement import Measurement, measured
 from gt.models.hybrid import HybridLM
 from gt.models.state import ModelState
 from gt.probes.compare import relative_error, worst
+from gt.stats import mean_interval
 
 if TYPE_CHECKING:
     from gt.subject import Subject
@@ -106,12 +107,11 @@ def init_entropy(subject: Subject) -> tuple[Measurement, ...]:
 
     Judged as a share of ln V, so that vocabularies compare; the documents' bounds are in nats.
     """
-    log_p = subject.build()(subject.windows(8, 128))[:, -1].double().log_softmax(-1)
-    entropy = -(log_p.exp() * log_p).sum(-1)
-    mean = float(entropy.mean())
-    half = 1.96 * float(entropy.std()) / math.sqrt(len(entropy))
+    log_p = subject.build()(subject.windows(8, 128, apart=True))[:, -1].double().log_softmax(-1)
+    entropies: list[float] = (-(log_p.exp() * log_p).sum(-1)).tolist()
+    mean, low, high = mean_interval(entropies) if all(map(math.isfinite, entropies)) else (math.nan,) * 3
     scale = math.log(subject.config.vocab_size)
     return (
-        measured("entropy_share", mean / scale, n=8, ci95=((mean - half) / scale, (mean + half) / scale)),
-        measured("entropy_nats", mean, unit="nats", n=8, ci95=(mean - half, mean + half)),
+        measured("entropy_share", mean / scale, n=len(entropies), ci95=(low / scale, high / scale)),
+        measured("entropy_nats", mean, unit="nats", n=len(entropies), ci95=(low, high)),
     )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gt.measurement import Measurement, measured
-from gt.stats import mean_stderr
+from gt.stats import mean_interval
 from gt.training.mini import BATCH_SIZE, CLIP, LENGTH, LR
 from gt.training.optim import make_optimizer, next_token_loss, train_step
 
@@ -47,7 +47,7 @@ def _gradients(model: nn.Module, tokens: Tensor) -> dict[str, Tensor | None]:
 
 
 def component_balance(subject: Subject) -> tuple[Measurement, ...]:
-    """G4: mean gradient norm per parameter tensor, RWKV over Mamba, over 8 batches of real text.
+    """G4: mean gradient norm per parameter tensor, RWKV over Mamba: geometric mean over 8 batches of real text.
 
     Recorded with it: variance of the outputs, RWKV over Mamba; mean and spread of the gate; cosine of the outputs.
     Source: strategy document, component gradient logging.
@@ -71,13 +71,13 @@ def component_balance(subject: Subject) -> tuple[Measurement, ...]:
     ratio = rwkv / mamba if mamba else math.inf if rwkv else math.nan
     ci95 = None
     if len(log_ratios) == BATCHES:
-        centre, error = mean_stderr(log_ratios)
-        ci95 = (math.exp(centre - 1.96 * error), math.exp(centre + 1.96 * error))
+        ratio, low, high = map(math.exp, mean_interval(log_ratios))
+        ci95 = (low, high)
     note = subject.trained_note
     if not math.isfinite(ratio) or ratio == 0:
         note = f"mean gradient norms: RWKV {rwkv:.3g}, Mamba {mamba:.3g}"
     return (
-        measured("grad_ratio", ratio, n=BATCHES, ci95=ci95, note=note, detail={"rwkv": norms["rwkv"], **norms}),
+        measured("grad_ratio", ratio, n=BATCHES, ci95=ci95, note=note, detail=dict(norms)),
         *_outputs(model, subject.windows(BATCH_SIZE, LENGTH)),
     )
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gt.measurement import Measurement, measured
-from gt.stats import mean_stderr
+from gt.stats import mean_interval
 
 if TYPE_CHECKING:
     from gt.subject import Subject
@@ -22,8 +22,8 @@ VALID_WINDOWS, VALID_LENGTH = 32, 257
 def mini_training(subject: Subject) -> tuple[Measurement, ...]:
     """G3: how far the loss falls from the first to the last tenth of a short training, and its gradient norm then."""
     run = subject.mini_training
-    tenth = max(1, subject.size("g3_steps") // 10)
-    complete = len(run.losses) == subject.size("g3_steps") and math.isfinite(run.losses[-1] + run.norms[-1])
+    tenth = max(1, subject.g3_steps // 10)
+    complete = len(run.losses) == subject.g3_steps and math.isfinite(run.losses[-1] + run.norms[-1])
     first, last = (sum(part) / len(part) for part in (run.losses[:tenth], run.losses[-tenth:]))
     norm = sum(run.norms[-tenth:]) / len(run.norms[-tenth:])
     note = f"{first:.2f} -> {last:.2f} nats in {len(run.losses)} steps"
@@ -46,26 +46,25 @@ def naive_baseline(subject: Subject) -> tuple[Measurement, ...]:
     uniform). All are scored on the same validation tokens. Source: checks.md L2 [S].
     """
     model = subject.trained_model
-    windows = subject.windows(VALID_WINDOWS, VALID_LENGTH)
+    windows = subject.windows(VALID_WINDOWS, VALID_LENGTH, apart=True)
     targets = windows[:, 1:]
     losses: list[float] = []
     for batch in windows.split(8):
         logits = model(batch[:, :-1])
         loss = F.cross_entropy(logits.flatten(0, 1).float(), batch[:, 1:].flatten(), reduction="none")
         losses += loss.view(len(batch), -1).mean(1).tolist()
-        subject.progress(len(losses), VALID_WINDOWS, "validation loss")
-    loss_mean, error = mean_stderr(losses) if all(map(math.isfinite, losses)) else (math.nan, math.nan)
+        subject.progress(len(losses), len(windows), "validation loss")
+    loss_mean, low, high = mean_interval(losses) if all(map(math.isfinite, losses)) else (math.nan,) * 3
     baselines = _baselines(subject.train_tokens.tokens, targets.cpu(), subject.config.vocab_size)
     best = min(baselines, key=baselines.__getitem__)
     reduction = 1 - loss_mean / baselines[best]
-    half = 1.96 * error / baselines[best]
     note = f"loss {loss_mean:.2f}, {best} {baselines[best]:.2f} nats"
     return (
         measured(
             "loss_reduction",
             reduction,
-            n=VALID_WINDOWS,
-            ci95=(reduction - half, reduction + half),
+            n=len(windows),
+            ci95=(1 - high / baselines[best], 1 - low / baselines[best]),
             note="; ".join(filter(None, (note, subject.trained_note))),
             detail={"baselines": baselines},
         ),
@@ -73,8 +72,8 @@ def naive_baseline(subject: Subject) -> tuple[Measurement, ...]:
             "valid_loss",
             loss_mean,
             unit="nats",
-            n=VALID_WINDOWS,
-            ci95=(loss_mean - 1.96 * error, loss_mean + 1.96 * error),
+            n=len(windows),
+            ci95=(low, high),
         ),
     )
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from gt.measurement import Measurement, measured
 from gt.models.config import state_shapes
 from gt.models.state import ModelState
-from gt.probes.compare import worst
+from gt.probes.compare import least, worst
 
 if TYPE_CHECKING:
     from gt.subject import Subject
@@ -26,16 +26,16 @@ def _recurrent(state: ModelState) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def _final_state(subject: Subject, count: int, length: int, trained: bool = False) -> ModelState:
+def _final_state(subject: Subject, windows: Tensor, trained: bool = False) -> ModelState:
     model = subject.trained_model if trained else subject.model
-    state: ModelState = model(subject.windows(count, length), return_states=True)[1]
+    state: ModelState = model(windows, return_states=True)[1]
     return state
 
 
 def shapes(subject: Subject) -> tuple[Measurement, ...]:
     """S0: share of the state's parts, in every layer, that are there with the shape that the configuration implies."""
     batch = 3
-    state = _final_state(subject, batch, 32)
+    state = _final_state(subject, subject.windows(batch, 32))
     expected = state_shapes(subject.config)
     wrong: list[str] = []
     for name, (layers, *rest) in expected.items():
@@ -53,7 +53,7 @@ def shapes(subject: Subject) -> tuple[Measurement, ...]:
 
 def health(subject: Subject) -> tuple[Measurement, ...]:
     """S1: after 256 tokens of real text, per layer and component: finite, norm, root mean square. The worst counts."""
-    state = _recurrent(_final_state(subject, 4, 256))
+    state = _recurrent(_final_state(subject, subject.windows(4, 256)))
     finite = sum(int(torch.isfinite(t).sum()) for t in state.values()) / sum(t.numel() for t in state.values())
     norms: dict[str, float] = {}
     sizes: dict[str, float] = {}
@@ -62,11 +62,11 @@ def health(subject: Subject) -> tuple[Measurement, ...]:
         for layer in range(rows.shape[1]):
             norms[f"{component} layer {layer}"] = float(rows[:, layer].norm(dim=-1).min())
             sizes[f"{component} layer {layer}"] = float(rows[:, layer].square().mean(-1).sqrt().max())
-    smallest = min(norms, key=lambda k: (norms[k] == norms[k], norms[k]))
+    smallest, norm = least(norms)
     largest, rms = worst(sizes)
     return (
         measured("finite_share", finite),
-        measured("min_norm", norms[smallest], n=len(norms), note=smallest, detail=_finite(norms)),
+        measured("min_norm", norm, n=len(norms), note=smallest, detail=_finite(norms)),
         measured("max_rms", rms, n=len(sizes), note=largest, detail=_finite(sizes)),
     )
 
@@ -80,7 +80,8 @@ def evolution(subject: Subject) -> tuple[Measurement, ...]:
 
     Eight texts of 128 tokens, each against the next.
     """
-    state = _recurrent(_final_state(subject, 8, 128))
+    windows = subject.windows(8, 128, apart=True)
+    state = _recurrent(_final_state(subject, windows))
     distances: dict[str, float] = {}
     relative: dict[str, float] = {}
     for component, tensor in state.items():
@@ -90,10 +91,10 @@ def evolution(subject: Subject) -> tuple[Measurement, ...]:
         distances[component] = float(gaps.mean())
         # A state that is zero everywhere differs by nothing from anything.
         relative[component] = float((gaps / norms).mean()) if norms.all() else 0.0
-    nearest, relatively = min(distances, key=distances.__getitem__), min(relative, key=relative.__getitem__)
+    (nearest, distance), (relatively, share) = least(distances), least(relative)
     return (
-        measured("min_difference", distances[nearest], n=8, note=nearest, detail=_finite(distances)),
-        measured("min_relative_difference", relative[relatively], n=8, note=relatively, detail=_finite(relative)),
+        measured("min_difference", distance, n=len(windows), note=nearest, detail=_finite(distances)),
+        measured("min_relative_difference", share, n=len(windows), note=relatively, detail=_finite(relative)),
     )
 
 
@@ -126,7 +127,8 @@ def contribution(subject: Subject) -> tuple[Measurement, ...]:
 
     Scale-free: rescaling a key moves the raw ratios (recorded) 100x at equal loss. Sixteen texts of 128 tokens.
     """
-    state = _recurrent(_final_state(subject, 16, 128, trained=True))
+    windows = subject.windows(16, 128, apart=True)
+    state = _recurrent(_final_state(subject, windows, trained=True))
     shares: dict[str, float] = {}
     variances: dict[str, float] = {}
     norms: dict[str, float] = {}
@@ -135,11 +137,11 @@ def contribution(subject: Subject) -> tuple[Measurement, ...]:
         variances[component] = float(tensor.var(dim=0).mean())
         shares[component] = variances[component] / mean_square if mean_square else math.nan
         norms[component] = float(tensor.flatten(1).norm(dim=-1).mean())
-    least, share = min(shares.items(), key=lambda entry: (entry[1] == entry[1], entry[1]))
-    note = "; ".join(filter(None, (least, subject.trained_note)))
-    found = [measured("min_variance_share", share, n=16, note=note, detail=_finite(shares))]
+    component, share = least(shares)
+    note = "; ".join(filter(None, (component, subject.trained_note)))
+    found = [measured("min_variance_share", share, n=len(windows), note=note, detail=_finite(shares))]
     if {"rwkv", "mamba"} <= state.keys():
         for metric, values in (("variance_ratio", variances), ("norm_ratio", norms)):
             ratio = values["rwkv"] / values["mamba"] if values["mamba"] else math.inf
-            found.append(measured(metric, ratio, n=16, detail=_finite(values)))
+            found.append(measured(metric, ratio, n=len(windows), detail=_finite(values)))
     return tuple(found)

@@ -20,8 +20,6 @@ class Tokenizer:
         ValueError: If the file is missing or is no tokenizer.
     """
 
-    kind = "byte-level BPE"
-
     def __init__(self, path: Path) -> None:
         import tokenizers
 
@@ -34,6 +32,7 @@ class Tokenizer:
             raise ValueError(f"{path} is no tokenizer in the `tokenizers` JSON format: {error}") from error
         self.sha256 = hashlib.sha256(text.encode()).hexdigest()
         self.vocab_size: int = self._tokenizer.get_vocab_size()
+        self.kind = "subword" if is_subword(path) else "character"
         self.end_of_text: int | None = self._tokenizer.token_to_id(END_OF_TEXT)
 
     def encode(self, text: str) -> list[int]:
@@ -54,6 +53,21 @@ class Tokenizer:
         """Text of token ids; the end-of-text token becomes nothing."""
         text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
         return text
+
+
+def is_subword(path: Path) -> bool:
+    """Whether a tokenizer.json joins characters into longer pieces; one without merges spells everything out.
+
+    Raises:
+        ValueError: If the file is no tokenizer.
+    """
+    import json
+
+    try:
+        model = json.loads(path.read_text(encoding="utf-8"))["model"]
+        return bool(model.get("merges")) or model["type"] in ("Unigram", "WordPiece")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is no tokenizer in the `tokenizers` JSON format: {error!r}") from error
 
 
 def train_bpe(texts: Iterable[str], vocab_size: int, path: Path) -> None:

@@ -25,6 +25,7 @@ from gt.training.stream import TokenStream
 log = logging.getLogger(__name__)
 
 VALID_WINDOWS = 64
+MIN_VOCAB_SIZE = 257
 
 
 def train(config: TrainConfig, report: Callable[[dict[str, Any]], None] = lambda line: None) -> Path:
@@ -42,6 +43,9 @@ def train(config: TrainConfig, report: Callable[[dict[str, Any]], None] = lambda
         FloatingPointError: If the loss is no longer finite; the log up to then is kept.
     """
     spec = registry.resolve(config.model)
+    for name in ("steps", "batch_size", "length", "log_every", "eval_every"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name} is {getattr(config, name)}: expected at least 1")
     device = _device(config.device)
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -147,7 +151,13 @@ def _tokenizer(config: TrainConfig, documents: list[str], out: Path) -> Tokenize
     path = out / "tokenizer.json"
     if config.tokenizer is None:
         log.info("training a tokenizer of %d tokens", config.vocab_size)
+        if config.vocab_size < MIN_VOCAB_SIZE:
+            raise ValueError(
+                f"vocab_size is {config.vocab_size}: bytes and end of text alone are {MIN_VOCAB_SIZE} tokens"
+            )
         train_bpe(documents, config.vocab_size, path)
+    elif not Path(config.tokenizer).is_file():
+        raise ValueError(f"tokenizer {config.tokenizer}: no such file; expected a tokenizer.json")
     elif Path(config.tokenizer).resolve() != path.resolve():
         path.write_bytes(Path(config.tokenizer).read_bytes())
     return Tokenizer(path)

@@ -46,7 +46,7 @@ def mini_training(subject: Subject) -> MiniTraining:
     Stops at the first loss or norm that is not finite.
     """
     request = subject.plan.request
-    steps = subject.size("g3_steps")
+    steps = subject.g3_steps
     entry = Entry(
         "mini-training",
         {

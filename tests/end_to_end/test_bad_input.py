@@ -145,10 +145,11 @@ def test_a_scorecard_that_cannot_be_written_is_found_first(real: pytest.Pytester
     result.stderr.fnmatch_lines(["ERROR: --scorecard *"])
 
 
-def test_a_kernel_that_does_not_exist_is_a_usage_error(
+def test_a_kernel_that_does_not_exist_is_no_data_and_status_1(
     real: pytest.Pytester, subject_options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GT_KERNELS", "warp")
     result = real.runpytest("-k", "S0", *subject_options)
-    assert result.ret != 0
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(skipped=1)
     assert "GT_KERNELS=warp" in result.stdout.str() + result.stderr.str()
