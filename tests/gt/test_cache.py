@@ -93,7 +93,7 @@ def trained(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             config="config",
             seed=seed,
             loss=loss,
-            size=lambda name: 2,
+            g3_steps=2,
             device=torch.device("cpu"),
             corpus=SimpleNamespace(sha256=about.get("corpus", "c")),
             tokenizer=SimpleNamespace(sha256="t"),

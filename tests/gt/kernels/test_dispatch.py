@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from gt import kernels
-from gt.kernels import BACKENDS, compiler, resolve
+from gt.kernels import BACKENDS, compiler, native, resolve
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, op: str, why: str) -> None:
     """The fastest backend of an op cannot run here."""
     first, *rest = BACKENDS[op]
-    monkeypatch.setitem(BACKENDS, op, (msgspec.structs.replace(first, refused=lambda device: why), *rest))
+    monkeypatch.setitem(BACKENDS, op, (msgspec.structs.replace(first, refused=lambda: why), *rest))
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def unforced(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("op", BACKENDS)
 def test_the_first_backend_that_runs_is_the_fastest(op: str) -> None:
-    expected = next(backend for backend in BACKENDS[op] if backend.refused("cpu") is None)
+    expected = next(backend for backend in BACKENDS[op] if backend.unavailable("cpu") is None)
     found = resolve(op, "cpu")
     assert found.backend is expected
     assert found.reason.startswith("fastest backend for cpu")
@@ -35,7 +35,7 @@ def test_the_first_backend_that_runs_is_the_fastest(op: str) -> None:
 @pytest.mark.parametrize("op", BACKENDS)
 def test_every_op_has_the_reference_last(op: str) -> None:
     assert BACKENDS[op][-1].name == "reference"
-    assert BACKENDS[op][-1].refused("cpu") is None
+    assert BACKENDS[op][-1].unavailable("cpu") is None
 
 
 def test_one_name_forces_every_op_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +128,7 @@ def test_a_fall_back_for_want_of_a_compiler_is_not_the_fastest(monkeypatch: pyte
 
 
 def test_no_backend_at_all_is_an_error_with_every_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = tuple(msgspec.structs.replace(b, refused=lambda device: "it is broken") for b in BACKENDS["wkv6"])
+    broken = tuple(msgspec.structs.replace(b, refused=lambda: "it is broken") for b in BACKENDS["wkv6"])
     monkeypatch.setitem(BACKENDS, "wkv6", broken)
     with pytest.raises(ValueError, match=r"no backend of wkv6 runs on cpu: .*reference refused: it is broken"):
         resolve("wkv6", "cpu")
@@ -136,9 +136,15 @@ def test_no_backend_at_all_is_an_error_with_every_reason(monkeypatch: pytest.Mon
 
 @pytest.fixture
 def uncompiled(own_cache: Path) -> Any:
-    compiler.library.cache_clear()
+    forget()
     yield own_cache
+    forget()
+
+
+def forget() -> None:
+    """What this process knows of compiled kernels."""
     compiler.library.cache_clear()
+    native.refused.cache_clear()
 
 
 def test_without_a_compiler_the_native_kernels_are_refused(uncompiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,6 +161,17 @@ def test_a_compiler_that_fails_is_quoted(uncompiled: Path, monkeypatch: pytest.M
     broken.chmod(0o755)
     monkeypatch.setenv("CXX", str(broken))
     assert "out of cheese" in resolve("wkv6", "cpu").reason
+
+
+def test_a_compiler_that_fails_is_asked_once(uncompiled: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    broken = tmp_path / "c++"
+    broken.write_text(f"#!/bin/sh\necho asked >>{tmp_path}/count\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("CXX", str(broken))
+    for op in BACKENDS:
+        resolve(op, "cpu")
+        resolve(op, "cpu")
+    assert (tmp_path / "count").read_text() == "asked\n"
 
 
 def test_a_compiler_that_is_not_there_is_no_crash(uncompiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,6 +196,6 @@ def test_a_damaged_library_is_no_crash(uncompiled: Path) -> None:
     copy = built.read_bytes()
     built.unlink()  # it is mapped: never overwrite it in place
     built.write_bytes(copy[: len(copy) // 3])
-    compiler.library.cache_clear()
+    forget()
     found = resolve("wkv6", "cpu")
     assert found.backend.name == "native" or "native refused" in found.reason

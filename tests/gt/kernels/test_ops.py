@@ -27,7 +27,7 @@ def fp32_limit(op: str, backend: Backend) -> float:
 
 
 def function(op: str, backend: Backend) -> Op:
-    refusal = backend.refused("cpu")
+    refusal = backend.unavailable("cpu")
     if refusal is not None:
         pytest.skip(f"{op} {backend.name}: {refusal}")
     public: Op = getattr(kernels, op)
