@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from gt.subject import Subject
-
 from gt import probes
+from gt.subject import Subject
 from pytest_groundthink import check
 from pytest_groundthink.judge import Judge
 

@@ -105,7 +105,9 @@ def _heading(card: Scorecard) -> RenderableType:
         parts.append(f"{subject.params.get('total', 0):,} parameters")
     if subject.checkpoint:
         step = subject.checkpoint.get("step")
-        parts.append(f"checkpoint {subject.checkpoint.get('path')}" + (f" (step {step:,})" if step else ""))
+        path = Path(str(subject.checkpoint.get("path")))
+        shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+        parts.append(f"checkpoint {shown}" + (f" (step {step:,})" if step else ""))
     else:
         parts.append("no checkpoint: fresh weights")
     parts += [str(part) for part in (subject.device, subject.dtype) if part]

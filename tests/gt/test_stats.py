@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gt.stats import cluster_bootstrap, mean_stderr, wilson
+from gt.stats import cluster_bootstrap, mean_interval, mean_stderr, wilson
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "lm_metrics.json").read_text())
 
@@ -107,3 +107,14 @@ def test_bootstrap_covers_the_true_rate():
         _, low, high = cluster_bootstrap(clusters, seed=study, resamples=400)
         covered += low <= 0.7 <= high
     assert covered >= 88
+
+
+# Two-sided 95% quantiles of Student's t, from any table.
+@pytest.mark.parametrize(("count", "quantile"), [(8, 2.3646), (16, 2.1314), (32, 2.0395)])
+def test_mean_interval_uses_students_t(count, quantile):
+    values = [math.sin(i) for i in range(count)]
+    mean, error = mean_stderr(values)
+    found, low, high = mean_interval(values)
+    assert found == mean
+    assert (high - mean) / error == pytest.approx(quantile, abs=2e-3)
+    assert mean - low == pytest.approx(high - mean)

@@ -25,14 +25,16 @@ def plan(**request: object) -> object:
         ({"dtype": "float16"}, "unknown dtype 'float16': expected one of float32, bfloat16, float64"),
         ({"device": "tpu"}, "unknown device 'tpu': expected one of auto, cpu, cuda"),
         ({"sabotage": "gremlins"}, "unknown sabotage 'gremlins': there are wrong-kernel"),
+        ({"model": "RWKV6", "sabotage": "dead-mamba"}, "sabotage 'dead-mamba' breaks mamba, which RWKV6@3.5M lacks"),
+        ({"seed": -1}, "seed is -1: expected 0 or more"),
         ({"corpus": "/none.txt"}, "corpus /none.txt: no such file"),
         ({"ckpt": "/none"}, "no checkpoint at /none"),
         ({"model": "GF-MH@8M", "ckpt": str(fixtures_dir() / "checkpoints/gf-mh-3.5m")}, "use --model GF-MH@3.5M"),
         ({"model": "GF-MH@8M", "scale": "3.5M"}, "names the scale 8M"),
     ],
-    ids=lambda value: "" if isinstance(value, str) else "-".join(value.values()).replace("/", "_")[-30:],
+    ids=lambda value: "" if isinstance(value, str) else "-".join(map(str, value.values())).replace("/", "_")[-30:],
 )
-def test_what_is_wrong_is_one_line(request_: dict[str, str], message: str) -> None:
+def test_what_is_wrong_is_one_line(request_: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         plan(**request_)
     assert "\n" not in str(caught.value)

@@ -1,0 +1,48 @@
+"""State probes where a component goes wrong: NaN must never be passed over for a number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from gt.measurement import Measurement
+from gt.models.state import ModelState
+from gt.probes import compare, states
+
+
+class FakeSubject:
+    """A model that hands out the states it is given, whatever it reads."""
+
+    trained_note = ""
+
+    def __init__(self, rwkv: torch.Tensor, mamba: torch.Tensor) -> None:
+        self._state = ModelState({"rwkv_state": rwkv, "mamba_state": mamba})
+
+    def windows(self, count: int, length: int, *, apart: bool = False) -> torch.Tensor:
+        return torch.zeros(count, length, dtype=torch.long)
+
+    def model(self, tokens: torch.Tensor, return_states: bool) -> tuple[None, ModelState]:
+        return None, self._state.select(slice(len(tokens)))
+
+    trained_model = model
+
+
+def healthy() -> torch.Tensor:
+    return torch.randn(16, 2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("component", ["rwkv", "mamba"])
+@pytest.mark.parametrize("probe", [states.health, states.evolution, states.contribution])
+def test_nan_in_either_component_is_no_number(probe: Any, component: str) -> None:
+    broken = healthy()
+    broken[0, 0, 0, 0, 0] = torch.nan
+    parts = {"rwkv": healthy(), "mamba": healthy(), component: broken}
+    found: tuple[Measurement, ...] = probe(FakeSubject(**parts))
+    assert any(m.value is None and component in m.note for m in found)
+
+
+def test_nan_comes_before_every_number() -> None:
+    values = {"a": 1.0, "b": float("nan"), "c": -1.0}
+    assert compare.worst(values)[0] == compare.least(values)[0] == "b"
