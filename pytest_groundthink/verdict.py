@@ -249,11 +249,6 @@ def finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
-def describe_estimate(measurement: Measurement, style: Style) -> str:
-    """The value with its sample size and interval, where it has them."""
-    return style.show(measurement.value) + _estimate(measurement, style)
-
-
 def _within(value: float, interval: Interval) -> bool:
     low, high = interval
     return (low is None or value >= low) and (high is None or value <= high)
