@@ -6,7 +6,19 @@ from torch import Tensor
 
 from gt.kernels.dispatch import BACKENDS, Backend, Resolution, resolve
 
-__all__ = ["BACKENDS", "Backend", "Resolution", "causal_conv1d", "resolve", "ssd", "wkv6"]
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "Resolution",
+    "causal_conv1d",
+    "cross_entropy",
+    "gated_group_norm",
+    "resolve",
+    "rms_norm",
+    "ssd",
+    "token_mix",
+    "wkv6",
+]
 
 
 def _check(name: str, tensor: Tensor, shape: tuple[int, ...], letters: str) -> None:
@@ -15,9 +27,9 @@ def _check(name: str, tensor: Tensor, shape: tuple[int, ...], letters: str) -> N
 
 
 def _one_device(*tensors: Tensor | None) -> None:
-    devices = {str(tensor.device) for tensor in tensors if tensor is not None}
+    devices = {tensor.device for tensor in tensors if tensor is not None}
     if len(devices) > 1:
-        raise ValueError(f"tensors are on {' and '.join(sorted(devices))}: move them to one device")
+        raise ValueError(f"tensors are on {' and '.join(sorted(map(str, devices)))}: move them to one device")
 
 
 def wkv6(
@@ -135,3 +147,99 @@ def causal_conv1d(
     _one_device(x, weight, bias, state)
     y, new_state = resolve("causal_conv1d", x.device.type, backend).backend.run(x, weight, bias, state)
     return y, new_state
+
+
+def token_mix(x: Tensor, previous: Tensor, base: Tensor, shares: Tensor, backend: str | None = None) -> Tensor:
+    """RWKV-6's data-dependent token shift (Peng et al. 2024): x + (previous - x) * (base_m + share_m).
+
+    Args:
+        x: Input [B, T, C].
+        previous: The input one token earlier [B, T, C].
+        base: Shares that are learned per channel [M, C], for M targets.
+        shares: Shares that depend on the input [M, B, T, C].
+        backend: Name of a backend (`reference`, `native`); by default GT_KERNELS or the device's fastest.
+
+    Returns:
+        Mixed input of each target [M, B, T, C].
+
+    Raises:
+        ValueError: If shapes do not fit or the backend cannot run.
+    """
+    B, T, C = x.shape
+    M = len(base)
+    _check("previous", previous, (B, T, C), "B, T, C")
+    _check("base", base, (M, C), "M, C")
+    _check("shares", shares, (M, B, T, C), "M, B, T, C")
+    _one_device(x, previous, base, shares)
+    mixed: Tensor = resolve("token_mix", x.device.type, backend).backend.run(x, previous, base, shares)
+    return mixed
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, backend: str | None = None) -> Tensor:
+    """Mean cross-entropy in nats, in fp32 at least.
+
+    Args:
+        logits: [N, vocabulary].
+        targets: Token ids [N].
+        backend: Name of a backend (`reference`, `native`); by default GT_KERNELS or the device's fastest.
+
+    Raises:
+        ValueError: If shapes do not fit, there is nothing to predict, or the backend cannot run.
+    """
+    N = len(logits)
+    if N == 0:
+        raise ValueError("cross_entropy got no predictions (N = 0)")
+    _check("targets", targets, (N,), "N")
+    _one_device(logits, targets)
+    loss: Tensor = resolve("cross_entropy", logits.device.type, backend).backend.run(logits, targets)
+    return loss
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float, gate: Tensor | None = None, backend: str | None = None) -> Tensor:
+    """RMSNorm over the last dimension, of x or of x * silu(gate) (Mamba-2's gated norm).
+
+    Args:
+        x: Input [..., C].
+        weight: [C].
+        eps: Added to the mean square.
+        gate: As x, or None.
+        backend: Name of a backend (`reference`, `native`); by default GT_KERNELS or the device's fastest.
+
+    Raises:
+        ValueError: If shapes do not fit or the backend cannot run.
+    """
+    _check("weight", weight, (x.shape[-1],), "C")
+    if gate is not None:
+        _check("gate", gate, tuple(x.shape), "..., C")
+    _one_device(x, weight, gate)
+    out: Tensor = resolve("rms_norm", x.device.type, backend).backend.run(x, weight, eps, gate)
+    return out
+
+
+def gated_group_norm(
+    x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float, gate: Tensor, backend: str | None = None
+) -> Tensor:
+    """GroupNorm over the last dimension, then times silu(gate): the end of RWKV-6's time mix.
+
+    Args:
+        x: Input [..., C].
+        weight: [C].
+        bias: [C].
+        groups: Number of groups that are normalised each on its own.
+        eps: Added to the variance.
+        gate: As x.
+        backend: Name of a backend (`reference`, `native`); by default GT_KERNELS or the device's fastest.
+
+    Raises:
+        ValueError: If shapes do not fit or the backend cannot run.
+    """
+    C = x.shape[-1]
+    if C % groups:
+        raise ValueError(f"{C} channels cannot be normalised in {groups} groups: C must be a multiple")
+    _check("weight", weight, (C,), "C")
+    _check("bias", bias, (C,), "C")
+    _check("gate", gate, tuple(x.shape), "..., C")
+    _one_device(x, weight, bias, gate)
+    run = resolve("gated_group_norm", x.device.type, backend).backend.run
+    out: Tensor = run(x, weight, bias, groups, eps, gate)
+    return out

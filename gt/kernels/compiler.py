@@ -44,7 +44,8 @@ def library(source: Path) -> ctypes.CDLL:
     compiler = shlex.split(found or "")
     if not compiler:
         raise CompilerMissing("no C++ compiler found (c++, g++, clang++ or $CXX)")
-    text = source.read_bytes()
+    headers = sorted(source.parent.glob("*.h"))
+    text = b"".join(path.read_bytes() for path in (source, *headers))
     # -march=native: another processor needs another build.
     about = (compiler, FLAGS, platform.machine(), _processor_flags())
     key = hashlib.sha256(text + repr(about).encode()).hexdigest()[:24]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
 
-from gt.kernels import conv, native, reference, ssd_chunked, wkv6_chunked
+from gt.kernels import conv, fused, native, reference, ssd_chunked, wkv6_chunked
 
 
 class Backend(msgspec.Struct, frozen=True):
@@ -52,31 +53,50 @@ class Resolution(msgspec.Struct, frozen=True):
 # Fastest first. Tolerances: what plain fp32 arithmetic costs on the golden vectors, with a margin of about ten.
 BACKENDS: dict[str, tuple[Backend, ...]] = {
     "causal_conv1d": (
-        Backend("native", native.causal_conv1d, 1e-5, ("cpu",), native.refused),
+        Backend("native", native.causal_conv1d, 1e-5, ("cpu",), partial(native.refused, "conv")),
         Backend("conv1d", conv.causal_conv1d, 1e-5),
         Backend("reference", reference.causal_conv1d, 1e-5),
     ),
     "ssd": (
-        Backend("native", native.ssd, 1e-5, ("cpu",), native.refused),
+        Backend("native", native.ssd, 1e-5, ("cpu",), partial(native.refused, "ssd")),
         Backend("chunked", ssd_chunked.ssd, 2e-5),
         Backend("reference", reference.ssd, 1e-5),
     ),
     "wkv6": (
-        Backend("native", native.wkv6, 1e-5, ("cpu",), native.refused),
+        Backend("native", native.wkv6, 1e-5, ("cpu",), partial(native.refused, "wkv6")),
         Backend("chunked", wkv6_chunked.wkv6, 3e-5),
         Backend("reference", reference.wkv6, 1e-5),
+    ),
+    "token_mix": (
+        Backend("native", native.token_mix, 1e-5, ("cpu",), partial(native.refused, "fused")),
+        Backend("reference", fused.token_mix, 1e-5),
+    ),
+    "rms_norm": (
+        Backend("native", native.rms_norm, 1e-5, ("cpu",), partial(native.refused, "fused")),
+        Backend("reference", fused.rms_norm, 1e-5),
+    ),
+    "gated_group_norm": (
+        Backend("native", native.gated_group_norm, 1e-5, ("cpu",), partial(native.refused, "fused")),
+        Backend("reference", fused.gated_group_norm, 1e-5),
+    ),
+    "cross_entropy": (
+        Backend("native", native.cross_entropy, 1e-5, ("cpu",), partial(native.refused, "fused")),
+        Backend("reference", fused.cross_entropy, 1e-5),
     ),
 }
 
 
-def forced() -> dict[str, str]:
+def forced(environment: str) -> dict[str, str]:
     """Backends forced by the environment variable GT_KERNELS: `reference`, or `wkv6=reference,ssd=chunked`.
+
+    Args:
+        environment: Value of the variable.
 
     Raises:
         ValueError: If it names an op or a backend that does not exist.
     """
     choice: dict[str, str] = {}
-    text = os.environ.get("GT_KERNELS", "").strip()
+    text = environment.strip()
     for part in filter(None, (p.strip() for p in text.split(","))):
         op, _, name = part.rpartition("=")
         ops = [op] if op else [o for o, backends in BACKENDS.items() if name in {b.name for b in backends}]
@@ -103,7 +123,24 @@ def resolve(op: str, device_type: str, backend: str | None = None) -> Resolution
     """
     if op not in BACKENDS:
         raise ValueError(f"unknown op {op!r} (there are: {', '.join(BACKENDS)})")
-    wanted = backend or forced().get(op)
+    environment = os.environ.get("GT_KERNELS", "")
+    key = (op, device_type, backend, environment)
+    known = _resolved.get(key)  # every call of an op asks
+    if known is None or known[0] is not BACKENDS[op]:
+        known = _resolved[key] = BACKENDS[op], _resolve(*key)
+    return known[1]
+
+
+_resolved: dict[tuple[str, str, str | None, str], tuple[tuple[Backend, ...], Resolution]] = {}
+
+
+def forget() -> None:
+    """Ask again, at the next call, which backends can run."""
+    _resolved.clear()
+
+
+def _resolve(op: str, device_type: str, backend: str | None, environment: str) -> Resolution:
+    wanted = backend or forced(environment).get(op)
     by = "asked for" if backend else "forced by GT_KERNELS"
     made_for_it = [b for b in BACKENDS[op] if not b.devices or device_type in b.devices]
     refusals: list[str] = []

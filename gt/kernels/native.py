@@ -1,11 +1,12 @@
-"""The ops on the CPU by our own compiled kernels (`native.cpp`): plain recurrences with the state held in the cache.
+"""The ops on the CPU by our own compiled kernels (`cpp/`), which compute in fp32 and hold a head's state in the cache.
 
-All compute in fp32; fp64 inputs take the PyTorch form, which is exact in any dtype.
+fp64 inputs take the PyTorch form, which is exact in any dtype.
 """
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,28 +15,36 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from gt.kernels import conv, ssd_chunked, wkv6_chunked
+from gt.kernels import conv, fused, ssd_chunked, wkv6_chunked
 from gt.kernels.compiler import CompilerMissing, library
 
-SOURCE = Path(__file__).with_name("native.cpp")
+SOURCES = Path(__file__).with_name("cpp")
 
 
 @cache
-def refused() -> str | None:
-    """Why this backend cannot run here, or None. Compiles the kernels on first use, and tries that once."""
+def refused(source: str) -> str | None:
+    """Why the kernels of one source cannot run here, or None. Compiles them on first use, and tries that once."""
     try:
-        library(SOURCE)
+        library(SOURCES / f"{source}.cpp")
     except CompilerMissing as reason:
         return str(reason)
     return None
 
 
-def _call(name: str, sizes: tuple[int, ...], *tensors: Tensor) -> None:
-    getattr(library(SOURCE), name)(
-        *map(ctypes.c_long, sizes),
-        *(ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors),
-        ctypes.c_int(torch.get_num_threads()),
-    )
+@cache
+def function(source: str, name: str, sizes: tuple[type, ...], tensors: int) -> Callable[..., None]:
+    """A compiled function: called with sizes (int or float), addresses of tensors, and the number of threads."""
+    found = getattr(library(SOURCES / f"{source}.cpp"), name)
+    numbers = [ctypes.c_long if size is int else ctypes.c_float for size in sizes]
+    found.argtypes = [*numbers, *[ctypes.c_void_p] * tensors, ctypes.c_int]
+    found.restype = None
+    run: Callable[..., None] = found
+    return run
+
+
+def _call(source: str, name: str, sizes: tuple[int | float, ...], *tensors: Tensor | None) -> None:
+    run = function(source, name, tuple(map(type, sizes)), len(tensors))
+    run(*sizes, *(None if t is None else t.data_ptr() for t in tensors), torch.get_num_threads())
 
 
 def _fp32(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -48,7 +57,7 @@ class _WKV6(torch.autograd.Function):
         ctx.sizes = (*r.shape, v.shape[-1])
         ctx.save_for_backward(r, k, v, w, u, s0)
         y, final = torch.empty_like(v), torch.empty_like(s0)
-        _call("wkv6_forward", ctx.sizes, r, k, v, w, u, s0, y, final)
+        _call("wkv6", "wkv6_forward", ctx.sizes, r, k, v, w, u, s0, y, final)
         return y, final
 
     @staticmethod
@@ -58,7 +67,7 @@ class _WKV6(torch.autograd.Function):
         gr, gk, gv, gw = (torch.empty_like(t) for t in (r, k, v, w))
         gu = u.new_zeros(r.shape[0], *u.shape)
         gs0 = gfinal.contiguous().clone()
-        _call("wkv6_backward", ctx.sizes, r, k, v, w, u, s0, gy.contiguous(), gr, gk, gv, gw, gu, gs0)
+        _call("wkv6", "wkv6_backward", ctx.sizes, r, k, v, w, u, s0, gy.contiguous(), gr, gk, gv, gw, gu, gs0)
         return gr, gk, gv, gw, gu.sum(0), gs0
 
 
@@ -83,7 +92,7 @@ class _SSD(torch.autograd.Function):
         ctx.sizes = (*x.shape, *Bm.shape[2:])
         ctx.save_for_backward(x, dt, A, Bm, Cm, D, s0)
         y, final = torch.empty_like(x), torch.empty_like(s0)
-        _call("ssd_forward", ctx.sizes, x, dt, A, Bm, Cm, D, s0, y, final)
+        _call("ssd", "ssd_forward", ctx.sizes, x, dt, A, Bm, Cm, D, s0, y, final)
         return y, final
 
     @staticmethod
@@ -96,7 +105,7 @@ class _SSD(torch.autograd.Function):
         gA, gD = (x.new_zeros(B, H) for _ in range(2))
         gB, gC = (x.new_empty(B, T, H, N) for _ in range(2))
         gs0 = gfinal.contiguous().clone()
-        _call("ssd_backward", ctx.sizes, x, dt, A, Bm, Cm, D, s0, gy.contiguous(), gx, gdt, gA, gB, gC, gD, gs0)
+        _call("ssd", "ssd_backward", ctx.sizes, x, dt, A, Bm, Cm, D, s0, gy.contiguous(), gx, gdt, gA, gB, gC, gD, gs0)
         gB, gC = (t.view(B, T, G, H // G, N).sum(3) for t in (gB, gC))
         return gx, gdt, gA.sum(0), gB, gC, gD.sum(0), gs0
 
@@ -127,7 +136,7 @@ class _Conv(torch.autograd.Function):
         ctx.sizes = (x.shape[0], x.shape[1] - W + 1, D, W)
         ctx.save_for_backward(x, weight_WD, bias)
         y = x.new_empty(ctx.sizes[:3])
-        _call("conv_forward", ctx.sizes, x, weight_WD, bias, y)
+        _call("conv", "conv_forward", ctx.sizes, x, weight_WD, bias, y)
         return y
 
     @staticmethod
@@ -136,7 +145,7 @@ class _Conv(torch.autograd.Function):
         x, weight_WD, bias = ctx.saved_tensors
         gx = torch.zeros_like(x)
         gweight, gbias = (x.new_zeros(x.shape[0], *t.shape) for t in (weight_WD, bias))
-        _call("conv_backward", ctx.sizes, x, weight_WD, bias, gy.contiguous(), gx, gweight, gbias)
+        _call("conv", "conv_backward", ctx.sizes, x, weight_WD, bias, gy.contiguous(), gx, gweight, gbias)
         return gx, gweight.sum(0), gbias.sum(0)
 
 
@@ -152,3 +161,120 @@ def causal_conv1d(
     padded = torch.cat([past, x_BTD], dim=1)
     y: Tensor = _Conv.apply(*_fp32(padded, weight_DW.t(), bias_D))  # type: ignore[no-untyped-call]
     return y.to(x_BTD.dtype), padded[:, T:].transpose(1, 2)
+
+
+class _CrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
+        losses, maxima, log_sums = (logits.new_empty(len(logits)) for _ in range(3))
+        _call("fused", "cross_entropy_forward", tuple(logits.shape), logits, targets, losses, maxima, log_sums)
+        ctx.save_for_backward(logits, targets, maxima, log_sums)
+        return losses.mean()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gloss: Tensor) -> tuple[Tensor, None]:
+        inputs = logits, *_ = ctx.saved_tensors
+        gradient, scale = torch.empty_like(logits), gloss / len(logits)
+        _call("fused", "cross_entropy_backward", tuple(logits.shape), *inputs, scale, gradient)
+        return gradient, None
+
+
+def cross_entropy(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
+    """Same function as `gt.kernels.fused.cross_entropy`."""
+    if logits_NV.dtype == torch.float64:
+        return fused.cross_entropy(logits_NV, targets_N)
+    loss: Tensor = _CrossEntropy.apply(*_fp32(logits_NV), targets_N.contiguous())  # type: ignore[no-untyped-call]
+    return loss
+
+
+class _TokenMix(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, previous: Tensor, base: Tensor, shares: Tensor) -> Tensor:
+        M, C = base.shape
+        ctx.sizes = (x.numel() // C, C, M)
+        ctx.save_for_backward(x, previous, base, shares)
+        out = torch.empty_like(shares)
+        _call("fused", "token_mix_forward", ctx.sizes, x, previous, base, shares, out)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gout: Tensor) -> tuple[Tensor, ...]:
+        x, previous, base, shares = ctx.saved_tensors
+        gx, gprevious, gshares = torch.empty_like(x), torch.empty_like(x), torch.empty_like(shares)
+        gbase = base.new_empty(torch.get_num_threads(), *base.shape)
+        sizes = (*ctx.sizes, len(gbase))
+        inputs = (x, previous, base, shares, gout.contiguous())
+        _call("fused", "token_mix_backward", sizes, *inputs, gx, gprevious, gbase, gshares)
+        return gx, gprevious, gbase.sum(0), gshares
+
+
+def token_mix(x_BTC: Tensor, previous_BTC: Tensor, base_MC: Tensor, shares_MBTC: Tensor) -> Tensor:
+    """Same function as `gt.kernels.fused.token_mix`."""
+    inputs = (x_BTC, previous_BTC, base_MC, shares_MBTC)
+    if x_BTC.dtype == torch.float64:
+        return fused.token_mix(*inputs)
+    out: Tensor = _TokenMix.apply(*_fp32(*inputs))  # type: ignore[no-untyped-call]
+    return out.to(x_BTC.dtype)
+
+
+class _RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, gate: Tensor | None, eps: float) -> Tensor:
+        rows, C = x.numel() // x.shape[-1], x.shape[-1]
+        out, scales = torch.empty_like(x), x.new_empty(rows)
+        _call("fused", "rms_norm_forward", (rows, C, eps), x, gate, weight, out, scales)
+        ctx.save_for_backward(x, weight, gate, scales)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gout: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, gate, scales = ctx.saved_tensors
+        gx = torch.empty_like(x)
+        ggate = None if gate is None else torch.empty_like(x)
+        gweight = x.new_empty(torch.get_num_threads(), len(weight))
+        sizes = (len(scales), len(weight), len(gweight))
+        inputs = (x, gate, weight, scales, gout.contiguous())
+        _call("fused", "rms_norm_backward", sizes, *inputs, gx, ggate, gweight)
+        return gx, gweight.sum(0), ggate, None
+
+
+def rms_norm(x: Tensor, weight_C: Tensor, eps: float, gate: Tensor | None = None) -> Tensor:
+    """Same function as `gt.kernels.fused.rms_norm`."""
+    if x.dtype == torch.float64:
+        return fused.rms_norm(x, weight_C, eps, gate)
+    inputs = _fp32(x, weight_C)
+    out: Tensor = _RMSNorm.apply(*inputs, None if gate is None else _fp32(gate)[0], eps)  # type: ignore[no-untyped-call]
+    return out.to(x.dtype)
+
+
+class _GatedGroupNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, gate: Tensor, groups: int, eps: float) -> Tensor:
+        rows, C = x.numel() // x.shape[-1], x.shape[-1]
+        out = torch.empty_like(x)
+        means, scales = (x.new_empty(rows, groups) for _ in range(2))
+        _call("fused", "group_norm_forward", (rows, C, groups, eps), x, gate, weight, bias, out, means, scales)
+        ctx.save_for_backward(x, gate, weight, bias, means, scales)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gout: Tensor) -> tuple[Tensor | None, ...]:
+        inputs = ctx.saved_tensors
+        x, weight, means = inputs[0], inputs[2], inputs[4]
+        gx, ggate = torch.empty_like(x), torch.empty_like(x)
+        gweight, gbias = (x.new_empty(torch.get_num_threads(), len(weight)) for _ in range(2))
+        sizes = (len(means), len(weight), means.shape[1], len(gweight))
+        _call("fused", "group_norm_backward", sizes, *inputs, gout.contiguous(), gx, ggate, gweight, gbias)
+        return gx, gweight.sum(0), gbias.sum(0), ggate, None, None
+
+
+def gated_group_norm(x: Tensor, weight_C: Tensor, bias_C: Tensor, groups: int, eps: float, gate: Tensor) -> Tensor:
+    """Same function as `gt.kernels.fused.gated_group_norm`."""
+    if x.dtype == torch.float64:
+        return fused.gated_group_norm(x, weight_C, bias_C, groups, eps, gate)
+    out: Tensor = _GatedGroupNorm.apply(*_fp32(x, weight_C, bias_C, gate), groups, eps)  # type: ignore[no-untyped-call]
+    return out.to(x.dtype)

@@ -9,11 +9,11 @@ from torch.nn import functional as F
 from gt.models.config import ModelConfig
 from gt.models.fusion import FUSIONS
 from gt.models.mamba2 import Mamba2
+from gt.models.norm import RMSNorm
 from gt.models.rwkv6 import RWKV6TimeMix
 from gt.models.state import LayerState, ModelState
 
 INIT_STD = 0.02  # of plain linear layers and the embedding
-NORM_EPS = 1e-5
 
 Activations = dict[str, Tensor]
 """Component outputs of a call: `rwkv_out`, `mamba_out` [B, L, T, C] and `gate` [B, L, T, 1]."""
@@ -41,7 +41,7 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
         C = config.hidden_size
-        self.mix_norm = nn.RMSNorm(C, eps=NORM_EPS)
+        self.mix_norm = RMSNorm(C)
         self.rwkv = self.mamba = self.fusion = None
         if "rwkv" in config.mixers:
             self.rwkv = RWKV6TimeMix(C, config.num_heads, layer, config.num_layers)
@@ -55,7 +55,7 @@ class Block(nn.Module):
             self.rwkv.output.reset_parameters()
             with torch.no_grad():
                 self.rwkv.output.weight.div_((2 * config.num_layers) ** 0.5)
-        self.ffn_norm = nn.RMSNorm(C, eps=NORM_EPS)
+        self.ffn_norm = RMSNorm(C)
         self.ffn = FeedForward(C, config.ffn_expand)
 
     def forward(self, x_BTC: Tensor, state: LayerState | None) -> tuple[Tensor, LayerState, Activations]:
@@ -93,7 +93,7 @@ class HybridLM(nn.Module):
         self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
         nn.init.normal_(self.embedding.weight, std=INIT_STD)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
-        self.norm = nn.RMSNorm(config.hidden_size, eps=NORM_EPS)
+        self.norm = RMSNorm(config.hidden_size)
 
     def forward(
         self,

@@ -10,20 +10,8 @@ from torch.nn import functional as F
 
 from gt import kernels
 from gt.kernels.reference import state_dtype
+from gt.models.norm import RMSNorm
 from gt.models.state import LayerState
-
-
-class GatedRMSNorm(nn.Module):
-    """RMSNorm(y * silu(z)): the gate comes before the norm (`norm_before_gate=False`)."""
-
-    def __init__(self, size: int, eps: float = 1e-5) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(size))
-        self.eps = eps
-
-    def forward(self, y: Tensor, z: Tensor) -> Tensor:
-        """Normalise `y` gated by `z`, both [..., size]."""
-        return F.rms_norm(y * F.silu(z), self.weight.shape, self.weight, self.eps)
 
 
 class Mamba2(nn.Module):
@@ -58,7 +46,7 @@ class Mamba2(nn.Module):
         self.dt_bias = nn.Parameter(torch.empty(self.num_heads))
         self.A_log = nn.Parameter(torch.empty(self.num_heads))
         self.D = nn.Parameter(torch.ones(self.num_heads))
-        self.norm = GatedRMSNorm(self.d_inner)
+        self.norm = RMSNorm(self.d_inner)
         self.out_proj = nn.Linear(self.d_inner, hidden_size, bias=False)
         self.reset_parameters(num_layers, residuals_per_layer)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from gt import kernels
 from gt.kernels.reference import state_dtype
@@ -89,12 +88,12 @@ class RWKV6TimeMix(nn.Module):
         """
         B, T, C = x_BTC.shape
         heads = (B, T, self.num_heads, C // self.num_heads)
-        difference = previous_token(x_BTC, state["rwkv_shift"] if state else None) - x_BTC
-        mixed = x_BTC + difference * self.time_maa_x
+        previous = previous_token(x_BTC, state["rwkv_shift"] if state else None)
+        mixed = torch.lerp(x_BTC, previous, self.time_maa_x)
         lora = torch.tanh(mixed @ self.time_maa_w1).view(B * T, len(MIX_TARGETS), LORA_MIX).transpose(0, 1)
         shares = torch.bmm(lora, self.time_maa_w2).view(len(MIX_TARGETS), B, T, C)
         base = torch.stack([self.get_parameter(f"time_maa_{name}") for name in MIX_TARGETS])
-        x_w, x_k, x_v, x_r, x_g = (x_BTC + difference * (base + shares)).unbind(0)
+        x_w, x_k, x_v, x_r, x_g = kernels.token_mix(x_BTC, previous, base.flatten(1), shares).unbind(0)
 
         # The decay is summed in fp32 at least: exp(-exp(d)) of a bf16 d is coarse.
         dtype = state_dtype(x_BTC.dtype)
@@ -108,6 +107,9 @@ class RWKV6TimeMix(nn.Module):
             self.time_faaaa,
             state["rwkv_state"] if state else None,
         )
-        y = self.ln_x(y.reshape(B * T, C)).view(B, T, C)
-        out: Tensor = self.output(y * F.silu(self.gate(x_g)))
+        norm = self.ln_x
+        y = kernels.gated_group_norm(
+            y.reshape(B, T, C), norm.weight, norm.bias, norm.num_groups, norm.eps, self.gate(x_g)
+        )
+        out: Tensor = self.output(y)
         return out, {"rwkv_state": wkv_state, "rwkv_shift": x_BTC[:, -1]}

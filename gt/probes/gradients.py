@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gt.measurement import Measurement, measured
 from gt.stats import mean_interval
 from gt.training.mini import BATCH_SIZE, CLIP, LENGTH, LR
-from gt.training.optim import make_optimizer, next_token_loss, train_step
+from gt.training.optim import loss_and_gradients, make_optimizer, train_step
 
 if TYPE_CHECKING:
     from gt.subject import Subject
@@ -41,8 +41,7 @@ def reach(subject: Subject) -> tuple[Measurement, ...]:
 
 
 def _gradients(model: nn.Module, tokens: Tensor) -> dict[str, Tensor | None]:
-    model.zero_grad(set_to_none=True)
-    next_token_loss(model, tokens).backward()
+    loss_and_gradients(model, tokens)
     return {name: parameter.grad for name, parameter in model.named_parameters()}
 
 

@@ -17,7 +17,7 @@ from gt.data.corpus import python_reference
 from gt.models.hybrid import HybridLM
 from gt.training.config import TrainConfig
 from gt.training.loop import train
-from gt.training.optim import cosine_schedule, make_optimizer, next_token_loss, train_step
+from gt.training.optim import cosine_schedule, loss_and_gradients, make_optimizer, next_token_loss, train_step
 from gt.training.stream import TokenStream
 
 
@@ -128,6 +128,24 @@ def test_a_step_lowers_the_loss_and_tells_the_norm_before_clipping() -> None:
         last, _ = train_step(model, optimizer, tokens, 1.0)
     assert float(last) < 0.8 * float(first)
     assert next_token_loss(model, tokens).shape == ()
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_halves_side_by_side_give_the_gradients_of_the_whole_batch(rows: int) -> None:
+    torch.manual_seed(0)
+    model = HybridLM(registry.resolve("GF-MH@TINY").config(50)).double()
+    unused = torch.nn.Parameter(torch.ones(3))
+    model.register_parameter("unused", unused)
+    tokens = torch.randint(50, (rows, 17))
+    loss = loss_and_gradients(model, tokens)
+    got = {name: parameter.grad for name, parameter in model.named_parameters()}
+    model.zero_grad()
+    expected = next_token_loss(model, tokens)
+    expected.backward()
+    assert float(loss) == pytest.approx(float(expected.detach()), rel=1e-12)
+    assert got.pop("unused") is None
+    for name, gradient in got.items():
+        torch.testing.assert_close(gradient, model.get_parameter(name).grad, rtol=1e-9, atol=1e-12)
 
 
 def test_windows_are_the_same_for_one_seed_and_cover_the_text() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from gt import kernels
-from gt.kernels import BACKENDS, compiler, native, resolve
+from gt.kernels import BACKENDS, compiler, dispatch, native, resolve
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, op: str, why: str) -> None:
@@ -145,6 +145,8 @@ def forget() -> None:
     """What this process knows of compiled kernels."""
     compiler.library.cache_clear()
     native.refused.cache_clear()
+    native.function.cache_clear()
+    dispatch.forget()
 
 
 def test_without_a_compiler_the_native_kernels_are_refused(uncompiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,15 +165,18 @@ def test_a_compiler_that_fails_is_quoted(uncompiled: Path, monkeypatch: pytest.M
     assert "out of cheese" in resolve("wkv6", "cpu").reason
 
 
-def test_a_compiler_that_fails_is_asked_once(uncompiled: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_compiler_that_fails_is_asked_once_for_each_source(
+    uncompiled: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     broken = tmp_path / "c++"
     broken.write_text(f"#!/bin/sh\necho asked >>{tmp_path}/count\nexit 1\n")
     broken.chmod(0o755)
     monkeypatch.setenv("CXX", str(broken))
     for op in BACKENDS:
         resolve(op, "cpu")
+        dispatch.forget()
         resolve(op, "cpu")
-    assert (tmp_path / "count").read_text() == "asked\n"
+    assert (tmp_path / "count").read_text() == "asked\n" * len(list(native.SOURCES.glob("*.cpp")))
 
 
 def test_a_compiler_that_is_not_there_is_no_crash(uncompiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +197,7 @@ def test_a_cache_that_cannot_be_written_is_no_crash(
 def test_a_damaged_library_is_no_crash(uncompiled: Path) -> None:
     if resolve("wkv6", "cpu").backend.name != "native":
         pytest.skip("there is no compiler")
-    (built,) = (uncompiled / "kernels").glob("*.so")
+    (built,) = (uncompiled / "kernels").glob("wkv6-*.so")
     copy = built.read_bytes()
     built.unlink()  # it is mapped: never overwrite it in place
     built.write_bytes(copy[: len(copy) // 3])

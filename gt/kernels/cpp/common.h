@@ -1,0 +1,93 @@
+// What the kernels share: numbers in groups of eight, an exponential that vectorises, a small matrix product.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+// Eight numbers; the compiler splits or joins them as the processor's registers are wide.
+typedef float float8 __attribute__((vector_size(32)));
+
+inline float8 load8(const float* from) {
+    float8 value;
+    std::memcpy(&value, from, sizeof value);
+    return value;
+}
+
+inline void store8(float* to, float8 value) { std::memcpy(to, &value, sizeof value); }
+
+inline float8 all8(float value) { return float8{value, value, value, value, value, value, value, value}; }
+
+inline float sum8(float8 value) {
+    typedef float float4 __attribute__((vector_size(16)));
+    float4 halves[2];
+    std::memcpy(halves, &value, sizeof value);
+    const float4 sums = halves[0] + halves[1];
+    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
+
+// exp(x) to 2e-7 relative. The library's expf is a call for every number; this is straight code, so that loops over it
+// vectorise. x = n ln 2 + r with |r| <= ln 2 / 2; the polynomial is that of Cephes' expf (Moshier 1989).
+[[gnu::always_inline]] inline float exponential(float x) {
+    float n = std::rint(x * 1.44269504088896341f);
+    n = n > 127.f ? 127.f : n;
+    n = n < -126.f ? -126.f : n;
+    float r = std::fma(n, -0.693359375f, x);  // ln 2 in two parts: their sum in one would lose the last digits
+    r = std::fma(n, 2.12194440e-4f, r);
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    const std::int32_t bits = (static_cast<std::int32_t>(n) + 127) << 23;
+    float power;
+    std::memcpy(&power, &bits, sizeof power);
+    float y = (p * r * r + r + 1.f) * power;
+    y = x < -87.3f ? 0.f : y;
+    return x > 88.7f ? INFINITY : y;
+}
+
+inline void exponentials(float* __restrict__ out, const float* __restrict__ in, long count) {
+    for (long i = 0; i < count; ++i) out[i] = exponential(in[i]);
+}
+
+template <int ROWS, int GROUPS>
+inline void product_tile(long K, const float* a, long row, long column, const float* b, long ldb, float* c, long ldc) {
+    float8 sums[ROWS][GROUPS];
+#pragma GCC unroll 8
+    for (int i = 0; i < ROWS; ++i)
+#pragma GCC unroll 8
+        for (int g = 0; g < GROUPS; ++g) sums[i][g] = load8(c + i * ldc + 8 * g);
+    for (long k = 0; k < K; ++k) {
+        float8 bk[GROUPS];
+#pragma GCC unroll 8
+        for (int g = 0; g < GROUPS; ++g) bk[g] = load8(b + k * ldb + 8 * g);
+#pragma GCC unroll 8
+        for (int i = 0; i < ROWS; ++i)
+#pragma GCC unroll 8
+            for (int g = 0; g < GROUPS; ++g) sums[i][g] += a[i * row + k * column] * bk[g];
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < ROWS; ++i)
+#pragma GCC unroll 8
+        for (int g = 0; g < GROUPS; ++g) store8(c + i * ldc + 8 * g, sums[i][g]);
+}
+
+template <int GROUPS>
+inline void product_columns(long M, long K, const float* a, long row, long column, const float* b, long ldb, float* c,
+                            long ldc) {
+    long i = 0;
+    for (; i + 4 <= M; i += 4) product_tile<4, GROUPS>(K, a + i * row, row, column, b, ldb, c + i * ldc, ldc);
+    for (; i < M; ++i) product_tile<1, GROUPS>(K, a + i * row, row, column, b, ldb, c + i * ldc, ldc);
+}
+
+// c[i][j] += sum over k of a[i * row + k * column] * b[k][j]; N is a multiple of 8. For matrices of a head's size, which
+// stay in the cache: a general library spends longer on finding out what it was given.
+[[gnu::noinline]] inline void add_product(long M, long N, long K, const float* a, long row, long column, const float* b, long ldb,
+                        float* c, long ldc) {
+    long j = 0;
+    for (; j + 16 <= N; j += 16) product_columns<2>(M, K, a, row, column, b + j, ldb, c + j, ldc);
+    for (; j + 8 <= N; j += 8) product_columns<1>(M, K, a, row, column, b + j, ldb, c + j, ldc);
+}
