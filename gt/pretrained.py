@@ -15,7 +15,7 @@ from gt.models.published_config import KINDS, PublishedConfig, official_name
 from gt.pretrained_header import mamba2_config, naming_of, rwkv6_config
 
 if TYPE_CHECKING:
-    from torch import nn
+    from gt.models.published import PublishedLM
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 _FOLDER_NAMES = ("model.safetensors", "pytorch_model.bin")  # what transformers and mamba_ssm write
@@ -103,7 +103,7 @@ def inspect_published(kind: str, path: Path) -> PublishedConfig:
     return config
 
 
-def load_published(config: PublishedConfig, path: Path) -> nn.Module:
+def load_published(config: PublishedConfig, path: Path) -> PublishedLM:
     """The model with its published weights, in fp32 on the CPU, ready to evaluate.
 
     Args:

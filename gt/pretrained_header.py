@@ -71,8 +71,8 @@ def _compare(path: Path, shapes: Shapes, config: PublishedConfig, naming: Naming
     missing, unknown = sorted(expected.keys() - shapes.keys()), sorted(shapes.keys() - expected.keys())
     wrong = sorted(name for name in expected.keys() & shapes.keys() if shapes[name] != expected[name])
     problems = [
-        f"{verb} {len(names)} tensors ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-        for verb, names in (("lacks", missing), ("has unknown", unknown))
+        f"{verb} {len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for verb, what, names in (("lacks", "tensors", missing), ("has", "unknown tensors", unknown))
         if names
     ]
     if wrong and not problems:
