@@ -101,7 +101,8 @@ class RWKV6TimeMix(nn.Module):
         heads = (B, T, self.num_heads, C // self.num_heads)
         difference = previous_token(x_BTC, state["rwkv_shift"] if state else None) - x_BTC
         mixed = x_BTC + difference * self.time_maa_x
-        lora = torch.tanh(mixed @ self.time_maa_w1).view(B * T, len(MIX_TARGETS), -1).transpose(0, 1)
+        rank = self.time_maa_w2.shape[1]
+        lora = torch.tanh(mixed @ self.time_maa_w1).view(B * T, len(MIX_TARGETS), rank).transpose(0, 1)
         shares = torch.bmm(lora, self.time_maa_w2).view(len(MIX_TARGETS), B, T, C)
         base = torch.stack([self.get_parameter(f"time_maa_{name}") for name in MIX_TARGETS])
         x_w, x_k, x_v, x_r, x_g = (x_BTC + difference * (base + shares)).unbind(0)

@@ -243,3 +243,9 @@ def test_a_norm_in_groups_is_one_norm_per_group() -> None:
         parts.append(alone(y[..., run], z[..., run]))
     assert torch.allclose(norm(y, z), torch.cat(parts, dim=-1), atol=1e-6)
     assert not torch.allclose(norm(y, z), GatedRMSNorm(12)(y, z) * norm.weight, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_no_token_is_an_error_of_the_caller(name: str) -> None:
+    with pytest.raises(ValueError, match="got no tokens"):
+        build(name)(torch.zeros(2, 0, dtype=torch.long))
