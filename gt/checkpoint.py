@@ -249,16 +249,25 @@ def _sha256(path: Path) -> str:
 
 def load_weights(info: CheckpointInfo) -> dict[str, Tensor]:
     """The tensors of a checkpoint, on the CPU, in the precision that they were saved in."""
-    if info.path.is_dir():
+    return load_tensors(info.path / WEIGHTS if info.path.is_dir() else info.path)
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, or of the state dict in a `.pt` file, on the CPU as they were saved.
+
+    Raises:
+        ValueError: If a `.pt` file holds no state dict.
+    """
+    if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
-        weights: dict[str, Tensor] = load_file(info.path / WEIGHTS)
+        weights: dict[str, Tensor] = load_file(path)
         return weights
     import torch
 
-    state = _state_dict(torch.load(info.path, map_location="cpu", weights_only=True))
+    state = _state_dict(torch.load(path, map_location="cpu", weights_only=True))
     if state is None:
-        raise ValueError(f"{info.path} holds no state dict")
+        raise ValueError(f"{path} holds no state dict")
     return state
 
 

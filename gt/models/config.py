@@ -75,9 +75,11 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         prefix = f"blocks.{layer}."
         shapes[prefix + "mix_norm.weight"] = (C,)
         if "rwkv" in config.mixers:
-            shapes |= {prefix + "rwkv." + name: shape for name, shape in _rwkv6_shapes(config).items()}
+            rwkv = rwkv6_shapes(C, config.num_heads)
+            shapes |= {prefix + "rwkv." + name: shape for name, shape in rwkv.items()}
         if "mamba" in config.mixers:
-            shapes |= {prefix + "mamba." + name: shape for name, shape in _mamba2_shapes(config).items()}
+            mamba = mamba2_shapes(C, config.d_inner, config.conv_dim, config.mamba_heads, config.conv_width)
+            shapes |= {prefix + "mamba." + name: shape for name, shape in mamba.items()}
         if len(config.mixers) > 1:
             shapes |= {prefix + "fusion.gate.weight": (1, 2 * C), prefix + "fusion.gate.bias": (1,)}
         shapes[prefix + "ffn_norm.weight"] = (C,)
@@ -87,32 +89,37 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _rwkv6_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    C = config.hidden_size
+def rwkv6_shapes(
+    hidden_size: int, num_heads: int, lora_mix: int = LORA_MIX, lora_decay: int = LORA_DECAY
+) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every parameter of `gt.models.rwkv6.RWKV6TimeMix`."""
+    C = hidden_size
     shapes: dict[str, tuple[int, ...]] = {f"time_maa_{name}": (1, 1, C) for name in "xwkvrg"}
     shapes |= {
-        "time_maa_w1": (C, len(MIX_TARGETS) * LORA_MIX),
-        "time_maa_w2": (len(MIX_TARGETS), LORA_MIX, C),
+        "time_maa_w1": (C, len(MIX_TARGETS) * lora_mix),
+        "time_maa_w2": (len(MIX_TARGETS), lora_mix, C),
         "time_decay": (1, 1, C),
-        "time_decay_w1": (C, LORA_DECAY),
-        "time_decay_w2": (LORA_DECAY, C),
-        "time_faaaa": (config.num_heads, config.head_dim),
+        "time_decay_w1": (C, lora_decay),
+        "time_decay_w2": (lora_decay, C),
+        "time_faaaa": (num_heads, C // num_heads),
     }
     shapes |= {f"{name}.weight": (C, C) for name in ("receptance", "key", "value", "gate", "output")}
     return shapes | {"ln_x.weight": (C,), "ln_x.bias": (C,)}
 
 
-def _mamba2_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    heads = config.mamba_heads
+def mamba2_shapes(
+    hidden_size: int, d_inner: int, conv_dim: int, num_heads: int, conv_width: int
+) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every parameter of `gt.models.mamba2.Mamba2`."""
     return {
-        "in_proj.weight": (config.d_inner + config.conv_dim + heads, config.hidden_size),
-        "conv1d.weight": (config.conv_dim, 1, config.conv_width),
-        "conv1d.bias": (config.conv_dim,),
-        "dt_bias": (heads,),
-        "A_log": (heads,),
-        "D": (heads,),
-        "norm.weight": (config.d_inner,),
-        "out_proj.weight": (config.hidden_size, config.d_inner),
+        "in_proj.weight": (d_inner + conv_dim + num_heads, hidden_size),
+        "conv1d.weight": (conv_dim, 1, conv_width),
+        "conv1d.bias": (conv_dim,),
+        "dt_bias": (num_heads,),
+        "A_log": (num_heads,),
+        "D": (num_heads,),
+        "norm.weight": (d_inner,),
+        "out_proj.weight": (hidden_size, d_inner),
     }
 
 

@@ -25,6 +25,8 @@ class Mamba2(nn.Module):
         conv_width: Taps of the convolution.
         num_layers: Layers of the model: the output projection is scaled by 1 / sqrt(branches on the residual stream).
         residuals_per_layer: Residual branches per layer (2 with a feed-forward layer, 1 without).
+        num_groups: Groups of heads, each with B and C of its own.
+        norm_groups: Groups of the gated norm.
     """
 
     def __init__(
@@ -36,17 +38,19 @@ class Mamba2(nn.Module):
         conv_width: int,
         num_layers: int,
         residuals_per_layer: int = 2,
+        num_groups: int = 1,
+        norm_groups: int = 1,
     ) -> None:
         super().__init__()
         self.d_inner, self.d_state, self.head_dim = expand * hidden_size, d_state, head_dim
-        self.num_heads = self.d_inner // head_dim
-        conv_dim = self.d_inner + 2 * d_state
+        self.num_heads, self.num_groups = self.d_inner // head_dim, num_groups
+        conv_dim = self.d_inner + 2 * num_groups * d_state
         self.in_proj = nn.Linear(hidden_size, self.d_inner + conv_dim + self.num_heads, bias=False)
         self.conv1d = nn.Conv1d(conv_dim, conv_dim, conv_width, groups=conv_dim)
         self.dt_bias = nn.Parameter(torch.empty(self.num_heads))
         self.A_log = nn.Parameter(torch.empty(self.num_heads))
         self.D = nn.Parameter(torch.ones(self.num_heads))
-        self.norm = RMSNorm(self.d_inner)
+        self.norm = RMSNorm(self.d_inner, groups=norm_groups)
         self.out_proj = nn.Linear(self.d_inner, hidden_size, bias=False)
         self.reset_parameters(num_layers, residuals_per_layer)
 
@@ -74,7 +78,9 @@ class Mamba2(nn.Module):
             Output [B, T, C] and the state after the last token.
         """
         B, T, _ = x_BTC.shape
-        sizes = [self.d_inner, self.d_inner + 2 * self.d_state, self.num_heads]
+        groups = (self.num_groups, self.d_state)
+        BC_size = self.num_groups * self.d_state
+        sizes = [self.d_inner, self.d_inner + 2 * BC_size, self.num_heads]
         z, xBC, dt = self.in_proj(x_BTC).split(sizes, dim=-1)
         xBC, conv_state = kernels.causal_conv1d(
             xBC.contiguous(),
@@ -82,14 +88,14 @@ class Mamba2(nn.Module):
             self.conv1d.get_parameter("bias"),
             state["mamba_conv"] if state else None,
         )
-        x, Bm, Cm = xBC.split([self.d_inner, self.d_state, self.d_state], dim=-1)
+        x, Bm, Cm = xBC.split([self.d_inner, BC_size, BC_size], dim=-1)
         dtype = state_dtype(x_BTC.dtype)  # steps and decay rates are too coarse in bf16
         y, ssm_state = kernels.ssd(
             x.view(B, T, self.num_heads, self.head_dim),
             F.softplus(dt.to(dtype) + self.dt_bias.to(dtype)),
             -torch.exp(self.A_log.to(dtype)),
-            Bm[:, :, None],
-            Cm[:, :, None],
+            Bm.unflatten(-1, groups),
+            Cm.unflatten(-1, groups),
             self.D,
             state["mamba_state"] if state else None,
         )

@@ -28,19 +28,29 @@ class RWKV6TimeMix(nn.Module):
         num_heads: Heads H; C / H is the head size.
         layer: Index of the layer, for the initialisation.
         num_layers: Number of layers, for the initialisation.
+        lora_mix: Rank of the data-dependent mixing.
+        lora_decay: Rank of the data-dependent decay.
     """
 
-    def __init__(self, hidden_size: int, num_heads: int, layer: int, num_layers: int) -> None:
+    def __init__(
+        self,
+        hidden_size: int,
+        num_heads: int,
+        layer: int,
+        num_layers: int,
+        lora_mix: int = LORA_MIX,
+        lora_decay: int = LORA_DECAY,
+    ) -> None:
         super().__init__()
         C, self.num_heads = hidden_size, num_heads
         self.time_maa_x = nn.Parameter(torch.empty(1, 1, C))
         for name in MIX_TARGETS:
             setattr(self, f"time_maa_{name}", nn.Parameter(torch.empty(1, 1, C)))
-        self.time_maa_w1 = nn.Parameter(torch.empty(C, len(MIX_TARGETS) * LORA_MIX))
-        self.time_maa_w2 = nn.Parameter(torch.empty(len(MIX_TARGETS), LORA_MIX, C))
+        self.time_maa_w1 = nn.Parameter(torch.empty(C, len(MIX_TARGETS) * lora_mix))
+        self.time_maa_w2 = nn.Parameter(torch.empty(len(MIX_TARGETS), lora_mix, C))
         self.time_decay = nn.Parameter(torch.empty(1, 1, C))
-        self.time_decay_w1 = nn.Parameter(torch.empty(C, LORA_DECAY))
-        self.time_decay_w2 = nn.Parameter(torch.empty(LORA_DECAY, C))
+        self.time_decay_w1 = nn.Parameter(torch.empty(C, lora_decay))
+        self.time_decay_w2 = nn.Parameter(torch.empty(lora_decay, C))
         self.time_faaaa = nn.Parameter(torch.empty(num_heads, C // num_heads))
         self.receptance = nn.Linear(C, C, bias=False)
         self.key = nn.Linear(C, C, bias=False)
@@ -90,7 +100,8 @@ class RWKV6TimeMix(nn.Module):
         heads = (B, T, self.num_heads, C // self.num_heads)
         previous = previous_token(x_BTC, state["rwkv_shift"] if state else None)
         mixed = torch.lerp(x_BTC, previous, self.time_maa_x)
-        lora = torch.tanh(mixed @ self.time_maa_w1).view(B * T, len(MIX_TARGETS), LORA_MIX).transpose(0, 1)
+        rank = self.time_maa_w2.shape[1]
+        lora = torch.tanh(mixed @ self.time_maa_w1).view(B * T, len(MIX_TARGETS), rank).transpose(0, 1)
         shares = torch.bmm(lora, self.time_maa_w2).view(len(MIX_TARGETS), B, T, C)
         base = torch.stack([self.get_parameter(f"time_maa_{name}") for name in MIX_TARGETS])
         x_w, x_k, x_v, x_r, x_g = kernels.token_mix(x_BTC, previous, base.flatten(1), shares).unbind(0)
