@@ -20,6 +20,8 @@ import triton.language as tl
 # exp(-128) is 0 in fp32: a bound that changes no value, and keeps sums of log-decays finite.
 _LOWEST = tl.constexpr(-128.0)
 
+_SIZES = ("T", "H", "N")  # one compiled kernel serves every length and number of heads
+
 
 @triton.jit
 def _load(ptr, row, column, rows, columns, stride):
@@ -77,7 +79,7 @@ def _is_between(token, m, LEVEL: tl.constexpr):
     return (((token ^ m) >> LEVEL) == 0) & between
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_SIZES)
 def states_kernel(
     k_ptr, v_ptr, w_ptr, s0_ptr, starts_ptr, final_ptr, T, H, N,
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
@@ -107,7 +109,7 @@ def states_kernel(
     _store(final_ptr + bh * K * V, state, channel, value, K, V, V)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_SIZES)
 def outputs_kernel(
     r_ptr, k_ptr, v_ptr, w_ptr, u_ptr, starts_ptr, scores_ptr, y_ptr, T, H, N,
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, LEVELS: tl.constexpr,
@@ -146,7 +148,7 @@ def outputs_kernel(
         _store(scores_ptr + (bh * N + n) * C * C, scores, row, row, C, C, C)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_SIZES)
 def state_gradients_kernel(
     r_ptr, w_ptr, gy_ptr, gfinal_ptr, gends_ptr, gs0_ptr, T, H, N,
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
@@ -175,7 +177,7 @@ def state_gradients_kernel(
         _store(gs0_ptr + bh * K * V, gstate, channel, value, K, V, V)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_SIZES)
 def gradients_kernel(
     r_ptr, k_ptr, v_ptr, w_ptr, u_ptr, starts_ptr, scores_ptr, gy_ptr, gends_ptr,
     gr_ptr, gk_ptr, gv_ptr, gw_ptr, gu_ptr, T, H, N,

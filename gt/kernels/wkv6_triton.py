@@ -64,7 +64,7 @@ def _on(device: torch.device) -> AbstractContextManager[Any]:
 class _WKV6(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, r: Tensor, k: Tensor, v: Tensor, w: Tensor, u: Tensor, s0: Tensor | None
+        ctx: Any, r: Tensor, k: Tensor, v: Tensor, w: Tensor, u: Tensor, s0: Tensor | None, save: bool
     ) -> tuple[Tensor, Tensor]:
         from gt.kernels import wkv6_kernels as kernels
 
@@ -75,7 +75,6 @@ class _WKV6(torch.autograd.Function):
         C = inside["C"]
         N = -(-T // C)
         kept = torch.bfloat16 if dtype == torch.bfloat16 else torch.float32
-        save = any(ctx.needs_input_grad)
         y = torch.empty_like(v, dtype=r.dtype)
         starts = r.new_empty(B, H, N, K, V, dtype=kept)
         scores = r.new_empty(B, H, N, C, C, dtype=kept) if save else starts
@@ -112,7 +111,7 @@ class _WKV6(torch.autograd.Function):
             kernels.gradients_kernel[(B * H * N,)](
                 r, k, v, w, u, starts, scores, gy, gends, gr, gk, gv, gw, gu, T, H, N, **inside
             )
-        return gr, gk, gv, gw, gu.sum((0, 2)).to(u.dtype), gs0
+        return gr, gk, gv, gw, gu.sum((0, 2)).to(u.dtype), gs0, None
 
 
 def wkv6(
@@ -132,5 +131,6 @@ def wkv6(
             f"head sizes K={K}, V={V}: wkv6_triton takes up to {LARGEST_HEAD}; use GT_KERNELS=wkv6=chunked"
         )
     state = None if state_BHKV is None else state_BHKV.float().contiguous()
-    y, final = _WKV6.apply(*(t.contiguous() for t in inputs), state)  # type: ignore[no-untyped-call]
+    save = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (*inputs, state))
+    y, final = _WKV6.apply(*(t.contiguous() for t in inputs), state, save)  # type: ignore[no-untyped-call]
     return y, final
