@@ -25,7 +25,6 @@ from torch.autograd.function import once_differentiable
 from gt.kernels import wkv6_chunked
 
 LARGEST_HEAD = 128
-CHUNK = 32
 
 
 @cache
@@ -49,11 +48,13 @@ def _launch(K: int, V: int, dtype: torch.dtype) -> tuple[dict[str, Any], dict[st
 
     precision = "tf32x3" if dtype == torch.float32 else "tf32"
     products = {"DTYPE": tl.bfloat16 if dtype == torch.bfloat16 else tl.float32, "PRECISION": precision}
-    sizes = {"K": K, "V": V, "C": CHUNK, **products}
+    # Longer chunks move fewer states through memory; their scores and decays must fit in registers.
+    chunk = 32 if dtype == torch.bfloat16 and max(K, V) <= 64 else 16
+    sizes = {"K": K, "V": V, "C": chunk, **products}
     along = {**sizes, "BK": min(_padded(K), 32), "BV": min(_padded(V), 64), "num_warps": 4, "num_stages": 2}
     parts = 3 if dtype == torch.float32 else 2  # of 8 bits each: 24 hold all of fp32, 16 exceed what bf16 and fp16 hold
-    inside = {**sizes, "PARTS": parts, "BK": min(_padded(K), 64), "BV": _padded(V), "LEVELS": CHUNK.bit_length() - 1}
-    return along, inside | {"num_warps": 4 if max(K, V) <= 64 else 8, "num_stages": 1}
+    inside = {**sizes, "PARTS": parts, "BK": min(_padded(K), 64), "BV": _padded(V), "LEVELS": chunk.bit_length() - 1}
+    return along, inside | {"num_warps": 4, "num_stages": 1}
 
 
 def _on(device: torch.device) -> AbstractContextManager[Any]:

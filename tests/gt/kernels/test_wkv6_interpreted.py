@@ -14,6 +14,7 @@ from tests.gt.kernels.test_ops import INPUTS, with_gradients
 from gt.kernels import wkv6_triton  # isort: skip
 
 CASES = {case["name"]: case["case"] for case in record("wkv6_op")["cases"]}
+FP32 = 3e-6 if DEVICE == "cpu" else 3e-5  # the interpreter multiplies in fp32, a GPU in three TF32 products
 NAMES = ("y", "state", "r", "k", "v", "w", "u", "s0")
 
 
@@ -39,10 +40,10 @@ def drawn(B: int, T: int, H: int, K: int, V: int, dtype: torch.dtype) -> tuple[l
 def test_golden_values_states_and_gradients(name: str) -> None:
     data = {part: tensors("wkv6_op")[f"{CASES[name]}.{part}"] for part in (*INPUTS["wkv6"], "gy", "gs")}
     found = compared([data[part] for part in INPUTS["wkv6"]], (data["gy"], data["gs"]))
-    assert above(3e-6, found) == {}
+    assert above(FP32, found) == {}
 
 
-@pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 3e-6), (torch.float16, 2e-3), (torch.bfloat16, 2e-2)])
+@pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, FP32), (torch.float16, 2e-3), (torch.bfloat16, 2e-2)])
 def test_every_dtype_and_heads_of_any_size(dtype: torch.dtype, limit: float) -> None:
     found = compared(*drawn(1, 41, 2, 70, 24, dtype))
     assert above(limit, found) == {}
@@ -56,7 +57,7 @@ def test_extreme_decays_are_exact(decay: float) -> None:
     found = compared(inputs, weights)
     if decay <= -55:
         found.pop("w")  # below 1e-12, where relative errors say nothing
-    assert above(3e-6, found) == {}
+    assert above(FP32, found) == {}
 
 
 def test_a_state_that_is_left_out_is_zero() -> None:
@@ -76,4 +77,4 @@ def test_gradients_of_one_output_alone(output: int) -> None:
     wkv6_triton.wkv6(*(t.to(DEVICE) for t in leaves))[output].sum().backward()
     for leaf, wanted in zip(leaves, expected, strict=True):
         want, got = (torch.zeros_like(t) if t.grad is None else t.grad for t in (wanted, leaf))
-        assert relmax(got, want) < 3e-6
+        assert relmax(got, want) < FP32
