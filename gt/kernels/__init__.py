@@ -46,7 +46,8 @@ def wkv6(
         w: Log-decay [B, T, H, K], at most 0 (w = -exp(d)).
         u: Bonus of the current token [H, K].
         state: [B, H, K, V] in fp32, to continue from; zeros if None.
-        backend: Name of a backend (`reference`, `chunked`, `native`); by default GT_KERNELS or the device's fastest.
+        backend: Name of a backend (`reference`, `chunked`, `native`, `triton`); by default GT_KERNELS or the device's
+            fastest.
 
     Returns:
         Output [B, T, H, V] in the dtype of `r`, final state [B, H, K, V] in fp32 (fp64 for fp64 inputs).
@@ -91,7 +92,8 @@ def ssd(
         C: Output projection [B, T, G, N].
         D: Skip weight [H], or None.
         state: [B, H, P, N] in fp32, to continue from; zeros if None.
-        backend: Name of a backend (`reference`, `chunked`, `native`); by default GT_KERNELS or the device's fastest.
+        backend: Name of a backend (`reference`, `chunked`, `native`, `mamba_ssm`); by default GT_KERNELS or the
+            device's fastest.
 
     Returns:
         Output [B, T, H, P] in the dtype of `x`, final state [B, H, P, N] in fp32 (fp64 for fp64 inputs).
@@ -128,7 +130,8 @@ def causal_conv1d(
         weight: Filters [D, W], oldest tap first.
         bias: [D].
         state: The W - 1 inputs before `x`, oldest first [B, D, W - 1]; zeros if None.
-        backend: Name of a backend (`reference`, `conv1d`, `native`); by default GT_KERNELS or the device's fastest.
+        backend: Name of a backend (`reference`, `conv1d`, `native`, `causal_conv1d`); by default GT_KERNELS or the
+            device's fastest.
 
     Returns:
         Output [B, T, D] and the last W - 1 inputs [B, D, W - 1].

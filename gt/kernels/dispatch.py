@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from gt.kernels import conv, fused, native, reference, ssd_chunked, wkv6_chunked
+from gt.kernels import conv, cuda_packages, fused, native, reference, ssd_chunked, wkv6_chunked, wkv6_triton
 
 
 class Backend(msgspec.Struct, frozen=True):
@@ -50,20 +50,24 @@ class Resolution(msgspec.Struct, frozen=True):
     fastest: bool
 
 
-# Fastest first. Tolerances: what plain fp32 arithmetic costs on the golden vectors, with a margin of about ten.
+# Fastest first. Tolerances: what plain fp32 arithmetic costs on the golden vectors, with a margin of about ten;
+# mamba_ssm's kernels multiply fp32 operands in TF32, whose 10 bits cost about 1e-3 alone.
 BACKENDS: dict[str, tuple[Backend, ...]] = {
     "causal_conv1d": (
         Backend("native", native.causal_conv1d, 1e-5, ("cpu",), partial(native.refused, "conv")),
+        Backend("causal_conv1d", cuda_packages.causal_conv1d, 1e-5, ("cuda",), cuda_packages.conv_refused),
         Backend("conv1d", conv.causal_conv1d, 1e-5),
         Backend("reference", reference.causal_conv1d, 1e-5),
     ),
     "ssd": (
         Backend("native", native.ssd, 1e-5, ("cpu",), partial(native.refused, "ssd")),
+        Backend("mamba_ssm", cuda_packages.ssd, 5e-3, ("cuda",), cuda_packages.ssd_refused),
         Backend("chunked", ssd_chunked.ssd, 2e-5),
         Backend("reference", reference.ssd, 1e-5),
     ),
     "wkv6": (
         Backend("native", native.wkv6, 1e-5, ("cpu",), partial(native.refused, "wkv6")),
+        Backend("triton", wkv6_triton.wkv6, 3e-5, ("cuda",), wkv6_triton.refused),
         Backend("chunked", wkv6_chunked.wkv6, 3e-5),
         Backend("reference", reference.wkv6, 1e-5),
     ),
