@@ -15,7 +15,7 @@ from gt import registry
 from gt.checkpoint import CheckpointInfo, inspect_checkpoint, load_weights, tokenizer_vocab_size
 from gt.data.corpus import Corpus, check_text_file, python_reference, text_file
 from gt.measurement import Unmeasurable
-from gt.models.config import ModelConfig, parameter_counts
+from gt.models.config import MIXER_OPS, ModelConfig, parameter_counts
 from gt.registry import ModelSpec
 from gt.resources import fixtures_dir
 from gt.sabotage import SABOTAGES
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from gt.models.hybrid import HybridLM
     from gt.training.mini import MiniTraining
     from gt.training.stream import TokenStream
 
@@ -111,8 +110,8 @@ def plan_subject(request: SubjectRequest) -> SubjectPlan:
     if request.model is None and ckpt is None:
         ckpt = str(shipped)
     spec = registry.resolve(request.model or "GF-MH", request.scale)
-    needed = SABOTAGES[request.sabotage].mixers if request.sabotage else frozenset()
-    if not needed <= set(spec.variant.mixers):
+    needed = SABOTAGES[request.sabotage].needs if request.sabotage else frozenset()
+    if not needed <= {*spec.variant.mixers, *spec.capabilities}:
         raise ValueError(
             f"sabotage {request.sabotage!r} breaks {' and '.join(sorted(needed))}, which {spec.name} lacks"
         )
@@ -177,16 +176,21 @@ class Subject:
         """Seed of initialisations and samples."""
         return self.plan.request.seed
 
-    def build(self, weights: dict[str, Tensor] | None = None) -> HybridLM:
+    @property
+    def ops(self) -> tuple[str, ...]:
+        """Operators of `gt.kernels` that the model runs on."""
+        return tuple(op for mixer in self.config.mixers for op in MIXER_OPS[mixer])
+
+    def build(self, weights: dict[str, Tensor] | None = None) -> nn.Module:
         """A new model of the subject's kind in fp32, with its sabotage: fresh from the seed, or with weights."""
         import torch
 
-        from gt.models.hybrid import HybridLM
+        from gt.models.build import build_model
         from gt.sabotage import plant
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            model = HybridLM(self.config)
+            model = build_model(self.config)
         if weights is not None:
             model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
         if self.plan.request.sabotage is not None:
@@ -194,7 +198,7 @@ class Subject:
         return model.to(self.device).eval()
 
     @cached_property
-    def model_fp32(self) -> HybridLM:
+    def model_fp32(self) -> nn.Module:
         """The model under test in fp32, where a check compares bits."""
         import torch
 
@@ -280,12 +284,12 @@ class Subject:
 
     def describe(self) -> dict[str, Any]:
         """The scorecard's record of the subject, JSON types only."""
-        from gt.kernels import BACKENDS, resolve
+        from gt.kernels import resolve
 
         total, non_embedding = parameter_counts(self.config)
         info = self.plan.checkpoint
         kernels: dict[str, dict[str, str | None]] = {}
-        for op in BACKENDS:
+        for op in self.ops:
             try:
                 found = resolve(op, self.device.type)
                 kernels[op] = {"backend": found.backend.name, "reason": found.reason}

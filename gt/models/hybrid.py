@@ -16,7 +16,17 @@ INIT_STD = 0.02  # of plain linear layers and the embedding
 NORM_EPS = 1e-5
 
 Activations = dict[str, Tensor]
-"""Component outputs of a call: `rwkv_out`, `mamba_out` [B, L, T, C] and `gate` [B, L, T, 1]."""
+"""Component outputs of a call: `rwkv_out`, `mamba_out` [B, L, T, C]; `gate` [B, L, T, 1 or C] if there is a share."""
+
+
+def require_tokens(tokens_BT: Tensor) -> None:
+    """Refuse input that is no batch of tokens.
+
+    Raises:
+        ValueError: If it is not [B, T] with at least one token: what comes after nothing is not known to a model.
+    """
+    if tokens_BT.ndim != 2 or not tokens_BT.numel():
+        raise ValueError(f"got tokens of shape {list(tokens_BT.shape)}: expected [B, T] with at least one token")
 
 
 class FeedForward(nn.Module):
@@ -70,7 +80,9 @@ class Block(nn.Module):
             seen["mamba_out"], mamba_state = self.mamba(normed, state)
             new_state |= mamba_state
         if self.fusion is not None:
-            fused, seen["gate"] = self.fusion(seen["rwkv_out"], seen["mamba_out"])
+            fused, share = self.fusion(seen["rwkv_out"], seen["mamba_out"])
+            if share is not None:
+                seen["gate"] = share
         else:
             (fused,) = seen.values()
         x_BTC = x_BTC + fused
@@ -112,7 +124,11 @@ class HybridLM(nn.Module):
 
         Returns:
             Logits [B, T, vocabulary], then the state and the activations if asked for, in this order.
+
+        Raises:
+            ValueError: If there is no token.
         """
+        require_tokens(tokens_BT)
         x = self.embedding(tokens_BT)
         layer_states: list[LayerState] = []
         activations: list[Activations] = []

@@ -6,10 +6,9 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gt.measurement import Measurement, measured
-from gt.models.hybrid import HybridLM
 from gt.models.state import ModelState
 from gt.probes.compare import relative_error, worst
 from gt.stats import mean_interval
@@ -80,7 +79,7 @@ def recurrence(subject: Subject) -> tuple[Measurement, ...]:
     return (measured(f"recurrence_error_{subject.plan.request.dtype}", error, n=len(ways), note=where),)
 
 
-def _in_pieces(model: HybridLM, tokens: Tensor, sizes: list[int]) -> tuple[Tensor, ModelState]:
+def _in_pieces(model: nn.Module, tokens: Tensor, sizes: list[int]) -> tuple[Tensor, ModelState]:
     state: ModelState | None = None
     pieces = []
     for piece in tokens.split(sizes, dim=1):

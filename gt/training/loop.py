@@ -16,7 +16,7 @@ import torch
 from gt import registry
 from gt.checkpoint import save_checkpoint
 from gt.data.corpus import text_file
-from gt.models.hybrid import HybridLM
+from gt.models.build import build_model
 from gt.tokenizers import Tokenizer, train_bpe
 from gt.training.config import TrainConfig
 from gt.training.optim import captured_step, cosine_schedule, make_optimizer, next_token_loss, train_step
@@ -57,7 +57,7 @@ def train(config: TrainConfig, report: Callable[[dict[str, Any]], None] = lambda
     torch.manual_seed(config.seed)
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
-    model = HybridLM(spec.config(tokenizer.vocab_size)).to(device)
+    model = build_model(spec.config(tokenizer.vocab_size)).to(device)
     lr: float | torch.Tensor = torch.tensor(0.0, device=device) if device.type == "cuda" else 0.0
     optimizer = make_optimizer(model, lr, config.weight_decay)
     batches = train_stream.random_windows(config.batch_size, config.length, config.seed)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gt.cache import Entry
-from gt.kernels import BACKENDS, resolve
+from gt.kernels import resolve
 from gt.training.optim import make_optimizer, train_step
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def mini_training(subject: Subject) -> MiniTraining:
             "steps": steps,
             "corpus": subject.corpus.sha256,
             "tokenizer": subject.tokenizer.sha256,
-            "kernels": {op: resolve(op, subject.device.type).backend.name for op in BACKENDS},
+            "kernels": {op: resolve(op, subject.device.type).backend.name for op in subject.ops},
             "environment": subject.environment(),
         },
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-HYBRID = frozenset({"states", "two_components", "streaming", "generation", "subword_tokenizer"})
+HYBRID = frozenset({"kernels", "states", "two_components", "streaming", "generation", "subword_tokenizer"})
 MODELS = {
     "GF-MH": HYBRID,
     "HY": HYBRID,

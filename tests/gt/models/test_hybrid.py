@@ -1,4 +1,4 @@
-"""The hybrid model: shapes, counts, streaming, activations, initialisation, for every variant and scale."""
+"""The hybrid model: what it returns, and how it starts."""
 
 from __future__ import annotations
 
@@ -8,14 +8,10 @@ import pytest
 import torch
 
 from gt import registry
-from gt.models.config import ModelConfig, parameter_counts, parameter_shapes, state_shapes
+from gt.models.config import ModelConfig, state_shapes
 from gt.models.hybrid import HybridLM
 from gt.models.rwkv6 import RWKV6TimeMix
 from gt.models.state import ModelState
-
-VARIANTS = list(registry.VARIANTS)
-SCALES = sorted(set(registry.scale_names().values()))
-ALL = [f"{variant}@{scale}" for variant in VARIANTS for scale in SCALES]
 
 
 def config(name: str, vocab_size: int = 61) -> ModelConfig:
@@ -27,70 +23,11 @@ def build(name: str, vocab_size: int = 61) -> HybridLM:
     return HybridLM(config(name, vocab_size))
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_shapes_are_known_without_building(name: str) -> None:
-    with torch.device("meta"):
-        model = HybridLM(config(name))
-    shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
-    assert parameter_shapes(config(name)) == shapes
-    total, non_embedding = parameter_counts(config(name))
-    assert total == sum(p.numel() for p in model.parameters())
-    assert total - non_embedding == model.embedding.weight.numel()
-
-
-@pytest.mark.parametrize(
-    ("scale", "non_embedding", "total"), [("3.5M", 3.1e6, 4.2e6), ("8M", 8.2e6, 9.8e6)], ids=["3.5M", "8M"]
-)
-def test_sizes_are_what_the_table_of_scales_says(scale: str, non_embedding: float, total: float) -> None:
-    got_total, got_non_embedding = parameter_counts(registry.resolve("GF-MH", scale).config())
-    assert got_non_embedding == pytest.approx(non_embedding, rel=0.05)
-    assert got_total == pytest.approx(total, rel=0.05)
-
-
-@pytest.mark.parametrize("scale", SCALES)
-def test_heads_divide_the_widths(scale: str) -> None:
-    one = config(f"GF@{scale}")
-    assert one.num_heads * one.head_dim == one.hidden_size
-    assert one.mamba_heads * one.mamba_head_dim == one.d_inner == 2 * one.hidden_size
-
-
-@pytest.mark.parametrize("name", [f"{variant}@TINY" for variant in VARIANTS])
-def test_states_have_the_shapes_that_the_configuration_implies(name: str) -> None:
-    logits, state = build(name)(torch.randint(61, (3, 9)), return_states=True)
-    assert logits.shape == (3, 9, 61)
-    assert {key: (3, *shape) for key, shape in state_shapes(config(name)).items()} == {
-        key: tuple(tensor.shape) for key, tensor in state.tensors.items()
-    }
-    assert all(state[key].dtype == torch.float32 for key in state if key.endswith("_state"))
-
-
 def test_states_have_the_axes_that_were_promised() -> None:
     one = config("GF-MH@3.5M")
     shapes = state_shapes(one)
     assert shapes["rwkv_state"] == (8, 4, 32, 32)
     assert shapes["mamba_state"] == (8, 4, 64, 64)
-
-
-@pytest.mark.parametrize("name", [f"{variant}@TINY" for variant in VARIANTS])
-@torch.no_grad()
-def test_streaming_equals_the_parallel_form(name: str) -> None:
-    model, tokens = build(name).double(), torch.randint(61, (2, 41))
-    whole, end = model(tokens, return_states=True)
-    for sizes in ([1] * 41, [16, 1, 24], [7, 34]):
-        state, pieces = None, []
-        for piece in tokens.split(sizes, dim=1):
-            logits, state = model(piece, state=state, return_states=True)
-            pieces.append(logits)
-        assert torch.allclose(torch.cat(pieces, dim=1), whole, atol=1e-10)
-        assert all(torch.allclose(state.tensors[key], end.tensors[key], atol=1e-10) for key in end.tensors)  # type: ignore[union-attr]
-
-
-@torch.no_grad()
-def test_bf16_keeps_fp32_recurrent_states() -> None:
-    model = build("GF-MH@TINY").bfloat16()
-    logits, state = model(torch.randint(61, (2, 20)), return_states=True)
-    assert logits.dtype == torch.bfloat16
-    assert state["rwkv_state"].dtype == state["mamba_state"].dtype == torch.float32
 
 
 @torch.no_grad()
@@ -123,23 +60,6 @@ def test_a_single_mixer_has_neither_fusion_nor_gate(name: str, present: str) -> 
     assert "gate" not in seen
     assert "gate" not in state
     assert not any("fusion" in key for key in model.state_dict())
-
-
-@pytest.mark.parametrize(
-    ("name", "share"), [("GF", 0.5), ("GF-MH", 0.3), ("GF-RH", 0.7), ("GF-XM", 0.03), ("GF-XR", 0.97)]
-)
-@torch.no_grad()
-def test_the_gate_starts_at_the_share_of_rwkv(name: str, share: float) -> None:
-    model = build(f"{name}@TINY")
-    _, state, seen = model(torch.randint(61, (2, 6)), return_states=True, return_activations=True)
-    assert torch.allclose(seen["gate"], torch.full_like(seen["gate"], share), atol=1e-6)
-    assert float(state["gate"]) == pytest.approx(share, abs=1e-6)
-    fused = seen["mamba_out"] * (1 - share) + seen["rwkv_out"] * share
-    assert torch.allclose(
-        model.blocks[0].fusion(seen["rwkv_out"][:, 0], seen["mamba_out"][:, 0])[0],  # type: ignore[operator,union-attr]
-        fused[:, 0],
-        atol=1e-6,
-    )
 
 
 def test_rwkv_starts_as_published() -> None:
@@ -195,8 +115,3 @@ def test_the_head_is_the_embedding() -> None:
     model = build("GF-MH@TINY")
     assert model.embedding.weight.shape == (61, 64)
     assert not any("head" in key for key in model.state_dict())
-
-
-def test_one_seed_gives_one_model() -> None:
-    for one, other in zip(build("GF@TINY").parameters(), build("GF@TINY").parameters(), strict=True):
-        assert torch.equal(one, other)
