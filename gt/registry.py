@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from gt import user_models
 from gt.models.config import ModelConfig
 from gt.resources import fixtures_dir
 
@@ -156,15 +157,35 @@ def resolve(name: str, scale: str | None = None) -> ModelSpec:
     variants = {key.lower(): row for key, row in VARIANTS.items()}
     variant = variants.get(variant_name.lower())
     if variant is None:
-        raise ValueError(f"unknown model {name!r}: {_nearest(variant_name, [*VARIANTS, *ALIASES])}")
-    if own_scale and scale and scale_names().get(own_scale.lower()) != scale_names().get(scale.lower()):
-        raise ValueError(f"model {name!r} names the scale {own_scale}, but {scale} was asked for: give one of them")
-    wanted = own_scale or scale or DEFAULT_SCALE
-    canonical = scale_names().get(wanted.lower())
-    if canonical is None:
-        raise ValueError(f"unknown scale {wanted!r} of model {name!r}: {_nearest(wanted, list(_scales()))}")
+        raise ValueError(
+            f"unknown model {name!r}: {_nearest(variant_name, [*VARIANTS, *ALIASES, *user_models.names()])}"
+        )
+    canonical = canonical_scale(one_scale(name, own_scale, scale) or DEFAULT_SCALE, name)
     shape = "transformer" if "attention" in variant.mixers else "shape"
     return ModelSpec(variant=variant, scale=canonical, shape=_scales()[canonical][shape])
+
+
+def one_scale(name: str, own_scale: str, scale: str | None) -> str | None:
+    """The scale that a model's name or an option beside it gives, if any.
+
+    Raises:
+        ValueError: If both do and they differ.
+    """
+    if own_scale and scale and scale_names().get(own_scale.lower()) != scale_names().get(scale.lower()):
+        raise ValueError(f"model {name!r} names the scale {own_scale}, but {scale} was asked for: give one of them")
+    return own_scale or scale
+
+
+def canonical_scale(scale: str, name: str) -> str:
+    """The name of a scale as in `fixtures/scales.yaml`, from any of its names in any case.
+
+    Raises:
+        ValueError: If it does not exist, naming the nearest that do and the model that it was wanted for.
+    """
+    canonical = scale_names().get(scale.lower())
+    if canonical is None:
+        raise ValueError(f"unknown scale {scale!r} of model {name!r}: {_nearest(scale, list(_scales()))}")
+    return canonical
 
 
 def scale_sizes(scale: str) -> dict[str, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -11,15 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gt import registry
-from gt.checkpoint import CheckpointInfo, inspect_checkpoint, load_weights, tokenizer_vocab_size
+from gt import registry, user_models
+from gt.checkpoint import (
+    CheckpointInfo,
+    inspect_checkpoint,
+    inspect_user_checkpoint,
+    load_into,
+    load_weights,
+    tokenizer_vocab_size,
+)
 from gt.data.corpus import Corpus, check_text_file, python_reference, text_file
+from gt.machine import cpu_name, device_name
 from gt.measurement import Unmeasurable
-from gt.models.config import MIXER_OPS, ModelConfig, parameter_counts
+from gt.models.config import MIXER_OPS, ModelConfig
 from gt.registry import ModelSpec
 from gt.resources import fixtures_dir
 from gt.sabotage import SABOTAGES
 from gt.tokenizers import Tokenizer, is_subword
+from gt.user_models import UserModel
 
 if TYPE_CHECKING:
     import torch
@@ -44,9 +52,10 @@ class SubjectRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What was asked for on the command line.
 
     Attributes:
-        model: `VARIANT[@SCALE]`; None for the shipped checkpoint.
+        model: `VARIANT[@SCALE]`, or `module:factory` or a registered name for the user's own; None for the shipped
+            checkpoint.
         ckpt: Checkpoint folder or `.pt` file; None for a fresh initialisation.
-        scale: Scale of a bare variant name.
+        scale: Scale of a name that gives none.
         device: "auto", "cpu" or "cuda".
         dtype: Of parameters and activations; recurrent states stay in fp32.
         seed: Of initialisations and samples.
@@ -75,19 +84,21 @@ class SubjectPlan(msgspec.Struct, frozen=True, kw_only=True):
         label: Name in reports, e.g. "GF-MH@3.5M", "GF-MH@3.5M+dead-mamba".
         request: What was asked for.
         spec: The model.
-        capabilities: What the subject offers to the checks.
+        capabilities: What the subject offers to the checks; for a model of the user's own, what it may offer.
         checkpoint: The checkpoint, or None for a fresh initialisation.
         tokenizer: Path of the tokenizer.
-        config: Configuration of the model.
+        config: Configuration of the model; None for one of the user's own.
+        vocab_size: Width of the logits.
     """
 
     label: str
     request: SubjectRequest
-    spec: ModelSpec
+    spec: ModelSpec | UserModel
     capabilities: frozenset[str]
     checkpoint: CheckpointInfo | None
     tokenizer: Path
-    config: ModelConfig
+    config: ModelConfig | None
+    vocab_size: int
 
 
 def plan_subject(request: SubjectRequest) -> SubjectPlan:
@@ -109,21 +120,24 @@ def plan_subject(request: SubjectRequest) -> SubjectPlan:
     ckpt = request.ckpt
     if request.model is None and ckpt is None:
         ckpt = str(shipped)
-    spec = registry.resolve(request.model or "GF-MH", request.scale)
-    needed = SABOTAGES[request.sabotage].needs if request.sabotage else frozenset()
-    if not needed <= {*spec.variant.mixers, *spec.capabilities}:
-        raise ValueError(
-            f"sabotage {request.sabotage!r} breaks {' and '.join(sorted(needed))}, which {spec.name} lacks"
-        )
-    checkpoint = inspect_checkpoint(Path(ckpt).absolute(), spec) if ckpt is not None else None
+    name = request.model or "GF-MH"
+    spec = user_models.find(name, request.scale) or registry.resolve(name, request.scale)
+    if request.sabotage is not None:
+        _require_breakable(request.sabotage, spec)
+    checkpoint = None
+    if ckpt is not None:
+        path = Path(ckpt).absolute()
+        checkpoint = inspect_user_checkpoint(path) if isinstance(spec, UserModel) else inspect_checkpoint(path, spec)
     tokenizer = checkpoint.tokenizer if checkpoint and checkpoint.tokenizer else shipped / "tokenizer.json"
-    vocab_size = tokenizer_vocab_size(tokenizer)
-    config = checkpoint.config if checkpoint else spec.config(vocab_size)
-    if vocab_size > config.vocab_size:
-        raise ValueError(
-            f"tokenizer {tokenizer} has {vocab_size} tokens, but {ckpt} embeds {config.vocab_size}: "
-            "save the checkpoint as a folder with its own tokenizer.json"
-        )
+    tokens = tokenizer_vocab_size(tokenizer)
+    config = None
+    if isinstance(spec, ModelSpec):
+        config = (checkpoint and checkpoint.config) or spec.config(tokens)
+        if tokens > config.vocab_size:
+            raise ValueError(
+                f"tokenizer {tokenizer} has {tokens} tokens, but {ckpt} embeds {config.vocab_size}: "
+                "save the checkpoint as a folder with its own tokenizer.json"
+            )
     capabilities = spec.capabilities | ({"subword_tokenizer"} if is_subword(tokenizer) else set())
     if checkpoint is not None:
         capabilities |= {"checkpoint"}
@@ -137,7 +151,17 @@ def plan_subject(request: SubjectRequest) -> SubjectPlan:
         checkpoint=checkpoint,
         tokenizer=tokenizer,
         config=config,
+        vocab_size=config.vocab_size if config else tokens,
     )
+
+
+def _require_breakable(sabotage: str, spec: ModelSpec | UserModel) -> None:
+    """Refuse a fault that this model cannot have."""
+    if isinstance(spec, UserModel):
+        raise ValueError(f"sabotage {sabotage!r} breaks a model of groundthink, and {spec.name} is your own")
+    needed = SABOTAGES[sabotage].needs
+    if not needed <= {*spec.variant.mixers, *spec.capabilities}:
+        raise ValueError(f"sabotage {sabotage!r} breaks {' and '.join(sorted(needed))}, which {spec.name} lacks")
 
 
 class Subject:
@@ -160,7 +184,7 @@ class Subject:
         torch.set_num_threads(min(MAX_THREADS, os.cpu_count() or 1))
         self.plan = plan
         self.progress = progress
-        self.device = torch.device(_device_name(plan.request.device))
+        self.device = torch.device(device_name(plan.request.device))
         self.dtype: torch.dtype = getattr(torch, plan.request.dtype)
         self.tokenizer = Tokenizer(plan.tokenizer)
         weights = load_weights(plan.checkpoint) if plan.checkpoint else None
@@ -168,8 +192,27 @@ class Subject:
 
     @property
     def config(self) -> ModelConfig:
-        """Configuration of the model."""
+        """Configuration of the model.
+
+        Raises:
+            Unmeasurable: If it is the user's own, which has none that is known.
+        """
+        if self.plan.config is None:
+            raise Unmeasurable(f"nothing is known of the configuration of {self.plan.spec.name}, a model of your own")
         return self.plan.config
+
+    @property
+    def vocab_size(self) -> int:
+        """Width of the logits."""
+        return self.plan.vocab_size
+
+    @cached_property
+    def capabilities(self) -> frozenset[str]:
+        """What it offers to the checks, now that it is built."""
+        spec = self.plan.spec
+        if not isinstance(spec, UserModel):
+            return self.plan.capabilities
+        return self.plan.capabilities - user_models.OFFERABLE | spec.offered(self.model)
 
     @property
     def seed(self) -> int:
@@ -179,7 +222,8 @@ class Subject:
     @property
     def ops(self) -> tuple[str, ...]:
         """Operators of `gt.kernels` that the model runs on."""
-        return tuple(op for mixer in self.config.mixers for op in MIXER_OPS[mixer])
+        mixers = self.plan.config.mixers if self.plan.config else ()
+        return tuple(op for mixer in mixers for op in MIXER_OPS[mixer])
 
     def build(self, weights: dict[str, Tensor] | None = None) -> nn.Module:
         """A new model of the subject's kind in fp32, with its sabotage: fresh from the seed, or with weights."""
@@ -188,11 +232,13 @@ class Subject:
         from gt.models.build import build_model
         from gt.sabotage import plant
 
+        spec = self.plan.spec
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            model = build_model(self.config)
+            model = spec.build(self.vocab_size) if isinstance(spec, UserModel) else build_model(self.config)
+        model = model.float()
         if weights is not None:
-            model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+            load_into(model, weights, self.plan.spec.name, self.plan.checkpoint)
         if self.plan.request.sabotage is not None:
             plant(self.plan.request.sabotage, model)
         return model.to(self.device).eval()
@@ -206,7 +252,7 @@ class Subject:
         if self.dtype == torch.float32:
             return self.model
         model = self.build()
-        model.load_state_dict({name: tensor.float() for name, tensor in self.model.state_dict().items()})
+        model.load_state_dict(self.model.state_dict())
         return model
 
     @cached_property
@@ -286,7 +332,7 @@ class Subject:
         """The scorecard's record of the subject, JSON types only."""
         from gt.kernels import resolve
 
-        total, non_embedding = parameter_counts(self.config)
+        total, non_embedding = _parameter_counts(self.model)
         info = self.plan.checkpoint
         kernels: dict[str, dict[str, str | None]] = {}
         for op in self.ops:
@@ -296,8 +342,9 @@ class Subject:
             except ValueError as error:  # G0 judges it
                 kernels[op] = {"backend": None, "reason": str(error)}
         return {
-            "model": self.plan.spec.variant.name,
+            "model": self.plan.spec.name.partition("@")[0],
             "scale": self.plan.spec.scale,
+            "capabilities": sorted(self.capabilities),
             "params": {"total": total, "non_embedding": non_embedding},
             "checkpoint": info
             and {"path": str(info.path), "sha256": info.sha256, "step": info.step, "tokens": info.tokens},
@@ -322,7 +369,7 @@ class Subject:
             "torch": torch.__version__,
             "numpy": np.__version__,
             "threads": torch.get_num_threads(),
-            "cpu": _cpu_name(),
+            "cpu": cpu_name(),
             "gpu": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else None,
         }
 
@@ -340,21 +387,10 @@ def load_subject(plan: SubjectPlan, progress: Progress) -> Subject:
     return Subject(plan, progress)
 
 
-def _device_name(name: str) -> str:
-    import torch
+def _parameter_counts(model: nn.Module) -> tuple[int, int]:
+    """Parameters in total, and without the tables that are looked up."""
+    from torch import nn
 
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device cuda was asked for, but this torch sees no GPU: use --gt-device cpu")
-    return name
-
-
-def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass  # not Linux: what the platform module knows is what there is
-    return platform.processor() or platform.machine()
+    tables = {id(module.weight): module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
+    total = sum(parameter.numel() for parameter in model.parameters())
+    return total, total - sum(table.numel() for table in tables.values())

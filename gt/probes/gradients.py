@@ -60,7 +60,7 @@ def component_balance(subject: Subject) -> tuple[Measurement, ...]:
         gradients = _gradients(model, next(batches).to(subject.device))
         means = {}
         for component, seen in norms.items():
-            tensors = [g for name, g in gradients.items() if f".{component}." in name and g is not None]
+            tensors = [g for name, g in gradients.items() if component in name.split(".") and g is not None]
             means[component] = sum(float(g.norm()) for g in tensors) / max(len(tensors), 1)
             seen.append(means[component])
         if all(means.values()) and all(map(math.isfinite, means.values())):

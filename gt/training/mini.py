@@ -50,7 +50,8 @@ def mini_training(subject: Subject) -> MiniTraining:
     entry = Entry(
         "mini-training",
         {
-            "config": repr(subject.config),
+            # What the code of a user's own model says is not known: it is kept for the processes of one run.
+            "config": repr(subject.plan.config or (subject.plan.spec.name, request.run_id)),
             "sabotage": request.sabotage,
             "seed": subject.seed,
             "steps": steps,
@@ -88,5 +89,8 @@ def _train(subject: Subject, steps: int) -> MiniTraining:
         subject.progress(step + 1, steps, f"loss {losses[-1]:.2f}")
         if not (math.isfinite(losses[-1]) and math.isfinite(norms[-1])):
             break
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    weights = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in model.state_dict().items()
+    }
     return MiniTraining(losses, norms, weights, cached=False)

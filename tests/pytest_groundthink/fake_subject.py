@@ -43,7 +43,7 @@ def plan_subject(request: Any) -> SimpleNamespace:
 
 class Subject:
     def __init__(self, plan: Any, progress: Any) -> None:
-        self.plan, self.progress = plan, progress
+        self.plan, self.progress, self.capabilities = plan, progress, plan.capabilities
 
     def describe(self) -> dict[str, Any]:
         request = self.plan.request
