@@ -137,6 +137,11 @@ def scale_names() -> dict[str, str]:
     return names
 
 
+def is_shipped(name: str) -> bool:
+    """Whether a name without a scale is a variant or an alias, in any case."""
+    return name.strip().upper() in {known.upper() for known in (*VARIANTS, *ALIASES)}
+
+
 def _nearest(word: str, known: list[str]) -> str:
     by_lower = {name.lower(): name for name in known}
     near = [by_lower[key] for key in difflib.get_close_matches(word.lower(), by_lower, n=3, cutoff=0.4)]

@@ -105,7 +105,7 @@ def register_model(name: str, *, scale: str = "3.5M", capabilities: Collection[s
 
     if not name.strip() or any(char in name for char in "@:[]/\\\n\t ,"):
         raise ValueError(f"cannot register a model as {name!r}: expected a name without blanks and any of @ : [ ] / ,")
-    if name.upper() in {known.upper() for known in (*registry.VARIANTS, *registry.ALIASES)}:
+    if registry.is_shipped(name):
         raise ValueError(f"cannot register a model as {name!r}: that is a model of groundthink; choose another name")
     unknown = sorted(set(capabilities or ()) - OFFERABLE)
     if unknown:
@@ -154,6 +154,8 @@ def find(name: str, scale: str | None = None) -> UserModel | None:
     from gt import registry
 
     own_name, _, own_scale = name.strip().partition("@")
+    if registry.is_shipped(own_name):
+        return None
     model = _REGISTERED.get(own_name.lower())
     if model is None:
         entries = {entry.name.lower(): entry for entry in entry_points(group=GROUP)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gt import registry
+from gt import registry, user_models
 from gt.models.config import cache_size, flops_per_token, parameter_counts, state_size
 
 BYTES = 4  # states are kept in fp32
@@ -81,7 +81,7 @@ def print_models(models: list[dict[str, Any]]) -> None:
 
 
 def print_names() -> None:
-    """Print the scales and the other names."""
+    """Print the scales, the other names, and the models that installed packages bring along."""
     from rich.console import Console
     from rich.table import Table
 
@@ -100,6 +100,9 @@ def print_names() -> None:
     console.print(table)
     aliases = ", ".join(f"{name} = {model}" for name, model in registry.ALIASES.items())
     console.print(f"Names of the documents: {aliases}.", highlight=False)
+    own = user_models.names()
+    if own:
+        console.print(f"Your own: {', '.join(own)}.", highlight=False)
 
 
 def _short(number: int) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import math
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -133,10 +134,9 @@ def determinism(subject: Subject) -> tuple[Measurement, ...]:
     differences = {"logits": _largest(logits, again)}
     for name, tensor in state.tensors.items():
         differences[name] = _largest(tensor, state_again[name])
-    buffer = io.BytesIO()
-    torch.save(state.tensors, buffer)
-    buffer.seek(0)
-    restored = ModelState(torch.load(buffer, weights_only=True))
+    with tempfile.TemporaryDirectory() as folder:
+        state.save(Path(folder) / "state.safetensors")
+        restored = ModelState.restore(Path(folder) / "state.safetensors", subject.device)
     continued = subject.model(rest, state=state)
     differences["logits after restoring"] = _largest(continued, subject.model(rest, state=restored))
     where, difference = worst(differences)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from gt import registry
+from gt import registry, user_models
 from gt.checkpoint import save_checkpoint
 from gt.data.corpus import text_file
 from gt.models.build import build_model
@@ -42,6 +42,10 @@ def train(config: TrainConfig, report: Callable[[dict[str, Any]], None] = lambda
         ValueError: If a setting, a file or the corpus does not fit.
         FloatingPointError: If the loss is no longer finite; the log up to then is kept.
     """
+    if user_models.find(config.model) is not None:
+        raise ValueError(
+            f"{config.model} is a model of your own: train it with your own code, and give its weights to pytest --ckpt"
+        )
     spec = registry.resolve(config.model)
     for name in ("steps", "batch_size", "length", "log_every", "eval_every"):
         if getattr(config, name) < 1:
