@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +147,24 @@ def test_a_wrong_name_is_one_line_and_status_4(zoo: pytest.Pytester, options: li
     result.stderr.fnmatch_lines([f"ERROR: {message}"])
     assert len([line for line in result.stderr.lines if line.strip()]) == 1
     assert not (zoo.path / "out.json").exists()
+
+
+def test_a_transformer_is_not_asked_for_what_it_cannot_have(real: pytest.Pytester) -> None:
+    real.runpytest("--model=GPT2@TINY", "-k", "G0 or G1 and not G1e or G4 or S0 or S1 or S2 or S3 or C1a", *COMMON)
+    checks = {check["id"]: check for check in card(real)["checks"]}
+    assert {checks[name]["status"] for name in ("G1a", "G1b", "G1c", "G1d")} == {"PASS"}
+    assert not any(checks[name]["applicable"] for name in ("G0", "G4", "S0", "S1", "S2", "S3"))
+    assert checks["C1a"]["applicable"], "it could hold a conversation, had it been trained"
+    assert not any(check["error"] for check in checks.values())
+    assert card(real)["subject"]["kernels"] == {}
+
+
+def test_the_example_of_the_documentation_works(real: pytest.Pytester) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "your-own-model.md").read_text(encoding="utf-8")
+    (example,) = [
+        block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if block.startswith("# mine.py")
+    ]
+    (command,) = re.findall(r"```sh\npytest (.*?)\n```", text)
+    (real.path / "mine.py").write_text(example, encoding="utf-8")
+    real.runpytest(*command.split(), "--gt-device=cpu", "-k", "G1a or G1b or G1d or G2")
+    assert statuses(card(real)) == dict.fromkeys(("G1a", "G1b", "G1d", "G2"), "PASS")
