@@ -13,7 +13,17 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = ("torch", "numpy", "matplotlib")
 PLUGIN = "pytest_groundthink/plugin.py"
-INSTANT = ("gt", "gt.registry", "gt.measurement", "gt.checkpoint", "gt.subject", "gt.sabotage", "gt.models.config")
+INSTANT = (
+    "gt",
+    "gt.registry",
+    "gt.user_models",
+    "gt.measurement",
+    "gt.checkpoint",
+    "gt.planning",
+    "gt.subject",
+    "gt.sabotage",
+    "gt.models.config",
+)
 """Modules with which models are listed and requests are checked: they answer at once, so they load no torch."""
 
 

@@ -50,8 +50,7 @@ def mini_training(subject: Subject) -> MiniTraining:
     entry = Entry(
         "mini-training",
         {
-            # What the code of a user's own model says is not known: it is kept for the processes of one run.
-            "config": repr(subject.plan.config or (subject.plan.spec.name, request.run_id)),
+            "model": subject.identity,
             "sabotage": request.sabotage,
             "seed": subject.seed,
             "steps": steps,

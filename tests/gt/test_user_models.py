@@ -285,6 +285,13 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
         plan_subject(SubjectRequest(model="mine", ckpt=str(tmp_path / "model.bin")))
 
 
+def test_what_it_gave_is_not_kept_for_the_next_run() -> None:
+    gt.register_model("mine", scale="TINY")(Plain)
+    assert subject("mine", run_id="a").identity == subject("mine", run_id="a").identity
+    assert subject("mine", run_id="a").identity != subject("mine", run_id="b").identity
+    assert subject("GF@TINY", run_id="a").identity == subject("GF@TINY", run_id="b").identity
+
+
 def test_no_fault_of_ours_is_planted_in_it() -> None:
     gt.register_model("mine")(Plain)
     with pytest.raises(ValueError, match=r"mine@3.5M is your own"):
