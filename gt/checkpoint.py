@@ -36,7 +36,7 @@ class CheckpointInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         path: Folder or `.pt` file.
-        config: Configuration of the model inside.
+        config: Configuration of the model inside; None for a model of the user's own.
         sha256: Of the weights file.
         step: Optimiser steps behind it, if known.
         tokens: Tokens seen, if known.
@@ -45,7 +45,7 @@ class CheckpointInfo(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     path: Path
-    config: ModelConfig
+    config: ModelConfig | None
     sha256: str
     step: int | None = None
     tokens: int | None = None
@@ -81,7 +81,7 @@ def inspect_checkpoint(path: Path, spec: ModelSpec) -> CheckpointInfo:
     shapes = read_pt_header(path)
     vocab_size = shapes.get("embedding.weight", (0, 0))[0]
     config = spec.config(vocab_size)
-    _compare(path, shapes, config, spec)
+    require_shapes(path, shapes, parameter_shapes(config), spec.name)
     return CheckpointInfo(path=path, config=config, sha256=_sha256(path))
 
 
@@ -112,7 +112,7 @@ def _inspect_folder(path: Path, spec: ModelSpec) -> CheckpointInfo:
             f"{tokenizer} has {vocab_size} tokens, but the checkpoint's model has {header.model.vocab_size}: "
             "it is another model's tokenizer"
         )
-    _compare(path, read_safetensors_header(path / WEIGHTS), header.model, spec)
+    require_shapes(path, read_safetensors_header(path / WEIGHTS), parameter_shapes(header.model), spec.name)
     train_log = path / "train_log.jsonl"
     return CheckpointInfo(
         path=path,
@@ -125,21 +125,53 @@ def _inspect_folder(path: Path, spec: ModelSpec) -> CheckpointInfo:
     )
 
 
-def _compare(path: Path, got: Shapes, config: ModelConfig, spec: ModelSpec) -> None:
-    expected = parameter_shapes(config)
+def inspect_user_checkpoint(path: Path) -> CheckpointInfo:
+    """Check the weights of a model of the user's own as far as headers go; what fits is known once it is built.
+
+    Args:
+        path: Folder with `model.safetensors`, and with `tokenizer.json` and `train_log.jsonl` where there are such; or
+            a `.pt` or `.safetensors` file.
+
+    Raises:
+        ValueError: One line: if it is missing, damaged or carries code.
+    """
+    weights = path / WEIGHTS if path.is_dir() else path
+    if not weights.exists():
+        raise ValueError(f"no weights at {weights}: expected a folder with {WEIGHTS}, or a .safetensors or .pt file")
+    if weights.suffix == ".safetensors":
+        read_safetensors_header(weights)
+    elif weights.suffix in (".pt", ".pth"):
+        read_pt_header(weights)
+    else:
+        raise ValueError(f"{path} is no checkpoint: expected a folder with {WEIGHTS}, or a .safetensors or .pt file")
+    tokenizer, train_log = path / "tokenizer.json", path / "train_log.jsonl"  # beside a single file there are none
+    return CheckpointInfo(
+        path=path,
+        config=None,
+        sha256=_sha256(weights),
+        tokenizer=tokenizer if tokenizer.is_file() else None,
+        train_log=train_log if train_log.is_file() else None,
+    )
+
+
+def require_shapes(path: Path, got: Shapes, expected: Shapes, name: str) -> None:
+    """Refuse weights that are not those of a model.
+
+    Raises:
+        ValueError: One line with what is missing, unknown or of another shape.
+    """
     missing = sorted(expected.keys() - got.keys())
     extra = sorted(got.keys() - expected.keys())
-    wrong = [name for name in expected.keys() & got.keys() if got[name] != expected[name]]
+    wrong = sorted(key for key in expected.keys() & got.keys() if got[key] != expected[key])
     problems = []
     if missing:
         problems.append(f"lacks {len(missing)} tensors ({missing[0]}, ...)")
     if extra:
         problems.append(f"has {len(extra)} unknown tensors ({extra[0]}, ...)")
     if wrong:
-        name = min(wrong)
-        problems.append(f"{name} is {list(got[name])}, expected {list(expected[name])}")
+        problems.append(f"{wrong[0]} is {list(got[wrong[0]])}, expected {list(expected[wrong[0]])}")
     if problems:
-        raise ValueError(f"checkpoint {path} is no {spec.name}: {'; '.join(problems)}")
+        raise ValueError(f"checkpoint {path} is no {name}: {'; '.join(problems)}")
 
 
 def read_safetensors_header(path: Path) -> Shapes:
@@ -269,6 +301,27 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     if state is None:
         raise ValueError(f"{path} holds no state dict")
     return state
+
+
+def load_into(model: nn.Module, weights: dict[str, Tensor], name: str, info: CheckpointInfo | None) -> None:
+    """Put weights into a model.
+
+    Args:
+        model: The model.
+        weights: Its state dict. Of tensors that are one and the same in the model (a head tied to its embedding) one is
+            enough.
+        name: Name of the model, for the error.
+        info: Where the weights come from, for the error.
+
+    Raises:
+        ValueError: If they are not those of such a model.
+    """
+    own = model.state_dict(keep_vars=True)
+    held = {id(tensor) for key, tensor in own.items() if key in weights}
+    needed = {key: tensor for key, tensor in own.items() if key in weights or id(tensor) not in held}
+    got, expected = ({key: tuple(tensor.shape) for key, tensor in of.items()} for of in (weights, needed))
+    require_shapes(info.path if info else Path(), got, expected, name)
+    model.load_state_dict(weights, strict=False)
 
 
 def save_checkpoint(path: Path, model: nn.Module, *, step: int, tokens: int, training: dict[str, Any]) -> None:

@@ -8,11 +8,16 @@ from typing import Any
 
 import msgspec
 
+from gt import user_models
 from gt.models.config import ModelConfig
 from gt.resources import fixtures_dir
 
 DEFAULT_SCALE = "3.5M"
 DEFAULT_VOCAB_SIZE = 8192
+
+
+RECURRENT = frozenset({"states", "streaming", "generation", "kernels"})
+HYBRID = RECURRENT | {"two_components"}
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,23 +37,45 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     mixers: tuple[str, ...] = ("rwkv", "mamba")
     fusion: str = "gated"
     gate_init: float = 0.5
-    capabilities: frozenset[str] = frozenset({"states", "two_components", "streaming", "generation"})
+    capabilities: frozenset[str] = HYBRID
 
-
-_ONE_MIXER = frozenset({"states", "streaming", "generation"})
 
 VARIANTS: dict[str, Variant] = {
     row.name: row
     for row in (
+        Variant(name="HY", summary="normed outputs, a gain per channel", fusion="gains", gate_init=0.7),
         Variant(name="GF", summary="gated fusion, balanced", gate_init=0.5),
         Variant(name="GF-MH", summary="gated fusion, Mamba-heavy", gate_init=0.3),
         Variant(name="GF-RH", summary="gated fusion, RWKV-heavy", gate_init=0.7),
         Variant(name="GF-XM", summary="gated fusion, extreme Mamba", gate_init=0.03),
         Variant(name="GF-XR", summary="gated fusion, extreme RWKV", gate_init=0.97),
-        Variant(name="RWKV6", summary="the same block, RWKV-6 alone", mixers=("rwkv",), capabilities=_ONE_MIXER),
-        Variant(name="Mamba2", summary="the same block, Mamba-2 alone", mixers=("mamba",), capabilities=_ONE_MIXER),
+        Variant(name="CP", summary="concatenated and projected", fusion="concatenated"),
+        Variant(name="WS", summary="weighted sum, one weight", fusion="weighted", gate_init=0.5),
+        Variant(name="RF", summary="RWKV plus 0.3 of Mamba", fusion="residual", gate_init=1 / 1.3),
+        Variant(name="HGF", summary="a gate per channel, balanced", fusion="channel_gated", gate_init=0.5),
+        Variant(name="HGF-MH", summary="a gate per channel, Mamba-heavy", fusion="channel_gated", gate_init=0.3),
+        Variant(name="HGF-RH", summary="a gate per channel, RWKV-heavy", fusion="channel_gated", gate_init=0.7),
+        Variant(name="RWKV6", summary="the same block, RWKV-6 alone", mixers=("rwkv",), capabilities=RECURRENT),
+        Variant(name="Mamba2", summary="the same block, Mamba-2 alone", mixers=("mamba",), capabilities=RECURRENT),
+        Variant(
+            name="GPT2",
+            summary="transformer of the size of GF-MH",
+            mixers=("attention",),
+            capabilities=frozenset({"streaming", "generation"}),
+        ),
     )
 }
+
+ALIASES = {
+    "TINY": "HY@TINY",
+    "SMALL": "HY@3.5M",
+    "5M": "HY@3.5M",
+    "MEDIUM": "GF-MH@8M",
+    "8M": "GF-MH@8M",
+    "GPT2-3M": "GPT2@3.5M",
+    "GPT2-8M": "GPT2@8M",
+}
+"""Names of the V4 documents and the model that each means: its first 5M model was HY, its 8M model GF-MH."""
 
 
 class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +84,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         variant: Row of the table of variants.
         scale: Name of the scale, as in `fixtures/scales.yaml`.
-        shape: `layers`, `hidden` and `heads` of the scale.
+        shape: `shape` of the scale, or its `transformer`.
     """
 
     variant: Variant
@@ -87,7 +114,9 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
             mixers=self.variant.mixers,
             fusion=self.variant.fusion,
             gate_init=self.variant.gate_init,
+            d_state=self.shape.get("d_state", 64),
             mamba_head_dim=64 if 2 * hidden >= 128 else 32,
+            max_positions=self.shape.get("positions", 0),
         )
 
 
@@ -97,7 +126,7 @@ def _scales() -> dict[str, dict[str, Any]]:
 
     path = fixtures_dir() / "scales.yaml"
     scales: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))["scales"]
-    return {str(name): entry for name, entry in scales.items() if entry.get("shape")}
+    return {str(name): entry for name, entry in scales.items()}
 
 
 def scale_names() -> dict[str, str]:
@@ -108,6 +137,11 @@ def scale_names() -> dict[str, str]:
     return names
 
 
+def is_shipped(name: str) -> bool:
+    """Whether a name without a scale is a variant or an alias, in any case."""
+    return name.strip().upper() in {known.upper() for known in (*VARIANTS, *ALIASES)}
+
+
 def _nearest(word: str, known: list[str]) -> str:
     by_lower = {name.lower(): name for name in known}
     near = [by_lower[key] for key in difflib.get_close_matches(word.lower(), by_lower, n=3, cutoff=0.4)]
@@ -115,30 +149,57 @@ def _nearest(word: str, known: list[str]) -> str:
 
 
 def resolve(name: str, scale: str | None = None) -> ModelSpec:
-    """Find a model by name, `VARIANT[@SCALE]`, in any case.
+    """Find a model by name, `VARIANT[@SCALE]` or one of `ALIASES`, in any case.
 
     Args:
-        name: E.g. "GF-MH", "gf-mh@3.5M".
+        name: E.g. "GF-MH", "gf-mh@3.5M", "GPT2-8M".
         scale: Scale of a bare variant name; 3.5M by default.
 
     Raises:
         ValueError: If the variant or the scale does not exist (naming the nearest that do), or two scales are given.
     """
-    variant_name, _, own_scale = name.strip().partition("@")
+    variant_name, _, own_scale = ALIASES.get(name.strip().upper(), name.strip()).partition("@")
     variants = {key.lower(): row for key, row in VARIANTS.items()}
     variant = variants.get(variant_name.lower())
     if variant is None:
-        raise ValueError(f"unknown model {name!r}: {_nearest(variant_name, list(VARIANTS))}")
+        raise ValueError(
+            f"unknown model {name!r}: {_nearest(variant_name, [*VARIANTS, *ALIASES, *user_models.names()])}"
+        )
+    canonical = canonical_scale(one_scale(name, own_scale, scale) or DEFAULT_SCALE, name)
+    shape = "transformer" if "attention" in variant.mixers else "shape"
+    return ModelSpec(variant=variant, scale=canonical, shape=_scales()[canonical][shape])
+
+
+def one_scale(name: str, own_scale: str, scale: str | None) -> str | None:
+    """The scale that a model's name or an option beside it gives, if any.
+
+    Raises:
+        ValueError: If both do and they differ.
+    """
     if own_scale and scale and scale_names().get(own_scale.lower()) != scale_names().get(scale.lower()):
         raise ValueError(f"model {name!r} names the scale {own_scale}, but {scale} was asked for: give one of them")
-    wanted = own_scale or scale or DEFAULT_SCALE
-    canonical = scale_names().get(wanted.lower())
+    return own_scale or scale
+
+
+def canonical_scale(scale: str, name: str) -> str:
+    """The name of a scale as in `fixtures/scales.yaml`, from any of its names in any case.
+
+    Raises:
+        ValueError: If it does not exist, naming the nearest that do and the model that it was wanted for.
+    """
+    canonical = scale_names().get(scale.lower())
     if canonical is None:
-        raise ValueError(f"unknown scale {wanted!r} of model {name!r}: {_nearest(wanted, list(_scales()))}")
-    return ModelSpec(variant=variant, scale=canonical, shape=_scales()[canonical]["shape"])
+        raise ValueError(f"unknown scale {scale!r} of model {name!r}: {_nearest(scale, list(_scales()))}")
+    return canonical
 
 
 def scale_sizes(scale: str) -> dict[str, int]:
     """How much is measured at a scale: `sizes` of `fixtures/scales.yaml`."""
     sizes: dict[str, int] = _scales()[scale]["sizes"]
     return sizes
+
+
+def scale_claims(scale: str) -> int:
+    """Tokens of context that a scale claims to use."""
+    claimed: int = _scales()[scale]["claimed_context"]
+    return claimed

@@ -13,7 +13,6 @@ import msgspec
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from gt.models.hybrid import HybridLM
     from gt.models.state import LayerState
 
 
@@ -24,16 +23,16 @@ class Sabotage(msgspec.Struct, frozen=True):
         summary: What is broken, as it would happen by mistake.
         caught_by: The check that is meant to catch it.
         plant: Breaks a model in place.
-        mixers: Mixers that the model must have for the fault to break anything.
+        needs: Mixers and capabilities that the model must have for the fault to be caught by its check.
     """
 
     summary: str
     caught_by: str
-    plant: Callable[[HybridLM], None]
-    mixers: frozenset[str] = frozenset()
+    plant: Callable[[nn.Module], None]
+    needs: frozenset[str] = frozenset()
 
 
-def plant(name: str, model: HybridLM) -> None:
+def plant(name: str, model: nn.Module) -> None:
     """Plant a fault in a model.
 
     Raises:
@@ -60,12 +59,14 @@ def _wrap(module: nn.Module, around: Callable[..., Any]) -> None:
     module.forward = lambda *args, **kwargs: around(forward, *args, **kwargs)
 
 
-def _parts(model: HybridLM, name: str) -> list[nn.Module]:
+def _parts(model: nn.Module, name: str) -> list[nn.Module]:
     """The modules of that name in every block that has one."""
-    return [module for block in model.blocks if (module := getattr(block, name)) is not None]
+    return [
+        module for block in model.get_submodule("blocks").children() if (module := getattr(block, name)) is not None
+    ]
 
 
-def _wrong_kernel(model: HybridLM) -> None:
+def _wrong_kernel(model: nn.Module) -> None:
     """The model is whole; the op that it runs on is not."""
     from gt.kernels import dispatch
 
@@ -79,14 +80,14 @@ def _wrong_kernel(model: HybridLM) -> None:
     dispatch.BACKENDS["wkv6"] = (msgspec.structs.replace(fast, run=wrong_bonus), *rest)
 
 
-def _nan_weight(model: HybridLM) -> None:
+def _nan_weight(model: nn.Module) -> None:
     import torch
 
     with torch.no_grad():
         model.get_submodule("blocks.1.ffn.down").get_parameter("weight")[0, 0] = torch.nan
 
 
-def _leaking_future(model: HybridLM) -> None:
+def _leaking_future(model: nn.Module) -> None:
     import torch
 
     def around(forward: Any, x: Tensor) -> Tensor:
@@ -97,7 +98,7 @@ def _leaking_future(model: HybridLM) -> None:
     _wrap(model.get_submodule("blocks.0.mix_norm"), around)
 
 
-def _dropped_state(model: HybridLM) -> None:
+def _dropped_state(model: nn.Module) -> None:
     """What a kernel does whose initial state is ignored: every call starts from nothing."""
 
     def around(forward: Any, x: Tensor, state: LayerState | None = None) -> Any:
@@ -107,15 +108,15 @@ def _dropped_state(model: HybridLM) -> None:
         _wrap(mixer, around)
 
 
-def _batch_leak(model: HybridLM) -> None:
+def _batch_leak(model: nn.Module) -> None:
     def around(forward: Any, x: Tensor) -> Tensor:
         out: Tensor = forward(x)
         return out - 0.01 * out.mean(dim=0, keepdim=True)
 
-    _wrap(model.norm, around)
+    _wrap(model.get_submodule("norm"), around)
 
 
-def _unreached_mixers(model: HybridLM) -> None:
+def _unreached_mixers(model: nn.Module) -> None:
     def around(forward: Any, *outputs: Tensor) -> Any:
         return forward(*(output.detach() for output in outputs))
 
@@ -123,20 +124,20 @@ def _unreached_mixers(model: HybridLM) -> None:
         _wrap(fusion, around)
 
 
-def _loud_embedding(model: HybridLM) -> None:
+def _loud_embedding(model: nn.Module) -> None:
     """An initialisation that forgot its scale."""
     import torch
 
     with torch.no_grad():
-        model.embedding.weight.mul_(50)
+        model.get_parameter("embedding.weight").mul_(50)
 
 
-def _reversed_gradient(model: HybridLM) -> None:
+def _reversed_gradient(model: nn.Module) -> None:
     for parameter in model.parameters():
         parameter.register_hook(lambda gradient: -gradient)
 
 
-def _dead_mamba(model: HybridLM) -> None:
+def _dead_mamba(model: nn.Module) -> None:
     def around(forward: Any, x: Tensor, state: LayerState | None = None) -> Any:
         out, new_state = forward(x, state)
         return out * 0, new_state
@@ -145,7 +146,7 @@ def _dead_mamba(model: HybridLM) -> None:
         _wrap(mixer, around)
 
 
-def _missing_layer(model: HybridLM) -> None:
+def _missing_layer(model: nn.Module) -> None:
     """The last layer's state is not handed out."""
     import torch
 
@@ -163,8 +164,8 @@ def _missing_layer(model: HybridLM) -> None:
     _wrap(model, around)
 
 
-def _change_state(component: str, part: str, change: Callable[[Tensor], Tensor]) -> Callable[[HybridLM], None]:
-    def plant_it(model: HybridLM) -> None:
+def _change_state(component: str, part: str, change: Callable[[Tensor], Tensor]) -> Callable[[nn.Module], None]:
+    def plant_it(model: nn.Module) -> None:
         def around(forward: Any, x: Tensor, state: LayerState | None = None) -> Any:
             out, new_state = forward(x, state)
             return out, new_state | {part: change(new_state[part])}
@@ -175,7 +176,7 @@ def _change_state(component: str, part: str, change: Callable[[Tensor], Tensor])
     return plant_it
 
 
-def _eval_noise(model: HybridLM) -> None:
+def _eval_noise(model: nn.Module) -> None:
     """Dropout left on."""
     import torch
 
@@ -186,14 +187,14 @@ def _eval_noise(model: HybridLM) -> None:
         _wrap(ffn, around)
 
 
-def _deaf(model: HybridLM) -> None:
+def _deaf(model: nn.Module) -> None:
     """Nothing of the input reaches the head."""
 
     def around(forward: Any, x: Tensor) -> Tensor:
         out: Tensor = forward(x)
         return out * 1e-6
 
-    _wrap(model.norm, around)
+    _wrap(model.get_submodule("norm"), around)
 
 
 def _same_memory(tensor: Tensor) -> Tensor:
@@ -203,7 +204,7 @@ def _same_memory(tensor: Tensor) -> Tensor:
     return tensor * 1e-3 + torch.full_like(tensor, 0.05)
 
 
-_RWKV, _MAMBA = frozenset({"rwkv"}), frozenset({"mamba"})
+_RWKV, _MAMBA, _STATES = frozenset({"rwkv"}), frozenset({"mamba"}), frozenset({"states"})
 
 SABOTAGES: dict[str, Sabotage] = {
     "wrong-kernel": Sabotage("the fast WKV6 kernel is off by 1% of the bonus", "G0", _wrong_kernel, _RWKV),
@@ -215,14 +216,14 @@ SABOTAGES: dict[str, Sabotage] = {
     "loud-embedding": Sabotage("the embedding is initialised 50 times too large", "G2", _loud_embedding),
     "reversed-gradient": Sabotage("gradients have the wrong sign", "G3", _reversed_gradient),
     "dead-mamba": Sabotage("Mamba's output is zero", "G4", _dead_mamba, _MAMBA),
-    "missing-layer": Sabotage("the last layer's state is not handed out", "S0", _missing_layer),
+    "missing-layer": Sabotage("the last layer's state is not handed out", "S0", _missing_layer, _STATES),
     "exploding-state": Sabotage(
         "RWKV's state is 10,000 times too large", "S1", _change_state("rwkv", "rwkv_state", lambda t: t * 1e4), _RWKV
     ),
     "frozen-state": Sabotage(
         "Mamba's state stays at zero", "S2", _change_state("mamba", "mamba_state", lambda t: t * 0), _MAMBA
     ),
-    "eval-noise": Sabotage("dropout is on in evaluation", "S3", _eval_noise),
+    "eval-noise": Sabotage("dropout is on in evaluation", "S3", _eval_noise, _STATES),
     "constant-state": Sabotage(
         "Mamba's state hardly depends on the input", "S4", _change_state("mamba", "mamba_state", _same_memory), _MAMBA
     ),

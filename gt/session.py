@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from gt.models.hybrid import HybridLM
 from gt.models.state import ModelState
 from gt.tokenizers import Tokenizer
 
@@ -28,7 +27,7 @@ class Sessions:
         count: Number of conversations.
     """
 
-    def __init__(self, model: HybridLM, tokenizer: Tokenizer, count: int) -> None:
+    def __init__(self, model: nn.Module, tokenizer: Tokenizer, count: int) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.count = count
@@ -112,14 +111,11 @@ class Sessions:
 
     def _move_to(self, ends: list[_End]) -> None:
         """Put every conversation at its new point. What was there is not touched: forks share it."""
-        _, some_state, some_logits = ends[0]
+        _, _, some_logits = ends[0]
         logits = some_logits.new_empty(self.count, some_logits.shape[-1])
-        tensors = {name: t.new_empty(self.count, *t.shape[1:]) for name, t in some_state.tensors.items()}
-        for rows, state, last in ends:
+        for rows, _, last in ends:
             logits[rows] = last
-            for name, tensor in state.tensors.items():
-                tensors[name][rows] = tensor
-        self._state, self._logits = ModelState(tensors), logits
+        self._state, self._logits = ModelState.merge([(rows, state) for rows, state, _ in ends]), logits
 
     def _until_end(self, row: list[int]) -> list[int]:
         end = self.tokenizer.end_of_text

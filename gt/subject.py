@@ -1,37 +1,31 @@
-"""The subject of a run: which model, from which weights, on which device, with which text. Planning needs no torch."""
+"""The subject of a run: a model with its weights, on its device, with its text. Torch is loaded when one is built."""
 
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Callable
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from gt import registry
-from gt.checkpoint import CheckpointInfo, inspect_checkpoint, load_weights, tokenizer_vocab_size
-from gt.data.corpus import Corpus, check_text_file, python_reference, text_file
+from gt import registry, user_models
+from gt.checkpoint import load_into, load_weights
+from gt.data.corpus import Corpus, python_reference, text_file
+from gt.machine import cpu_name, device_name
 from gt.measurement import Unmeasurable
-from gt.models.config import ModelConfig, parameter_counts
-from gt.registry import ModelSpec
-from gt.resources import fixtures_dir
-from gt.sabotage import SABOTAGES
-from gt.tokenizers import Tokenizer, is_subword
+from gt.models.config import MIXER_OPS, ModelConfig
+from gt.planning import SubjectPlan, SubjectRequest, plan_subject
+from gt.tokenizers import Tokenizer
+from gt.user_models import UserModel
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from gt.models.hybrid import HybridLM
     from gt.training.mini import MiniTraining
     from gt.training.stream import TokenStream
 
-DEFAULT_CHECKPOINT = "checkpoints/gf-mh-3.5m"
-DTYPES = ("float32", "bfloat16", "float64")
-DEVICES = ("auto", "cpu", "cuda")
+__all__ = ["Progress", "Subject", "SubjectPlan", "SubjectRequest", "load_subject", "plan_subject"]
+
 MIN_TOKENS = 600  # two of the longest windows that probes cut; fewer would be the same text again and again
 
 # One number for every process of a run: results of 1 and 2 threads differ in the last bits (3e-7), and a scorecard
@@ -39,106 +33,6 @@ MIN_TOKENS = 600  # two of the longest windows that probes cut; fewer would be t
 MAX_THREADS = 2
 
 Progress = Callable[[int, int, str], None]
-
-
-class SubjectRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked for on the command line.
-
-    Attributes:
-        model: `VARIANT[@SCALE]`; None for the shipped checkpoint.
-        ckpt: Checkpoint folder or `.pt` file; None for a fresh initialisation.
-        scale: Scale of a bare variant name.
-        device: "auto", "cpu" or "cuda".
-        dtype: Of parameters and activations; recurrent states stay in fp32.
-        seed: Of initialisations and samples.
-        corpus: Text file; None for the reference documentation that every Python ships.
-        fresh: Ignore measurements cached by earlier runs.
-        sabotage: Name of a fault to plant (`gt.sabotage`).
-        run_id: Of this run: what it caches itself is not "cached".
-    """
-
-    model: str | None = None
-    ckpt: str | None = None
-    scale: str | None = None
-    device: str = "auto"
-    dtype: str = "float32"
-    seed: int = 0
-    corpus: str | None = None
-    fresh: bool = False
-    sabotage: str | None = None
-    run_id: str = ""
-
-
-class SubjectPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """A request that was found to make sense.
-
-    Attributes:
-        label: Name in reports, e.g. "GF-MH@3.5M", "GF-MH@3.5M+dead-mamba".
-        request: What was asked for.
-        spec: The model.
-        capabilities: What the subject offers to the checks.
-        checkpoint: The checkpoint, or None for a fresh initialisation.
-        tokenizer: Path of the tokenizer.
-        config: Configuration of the model.
-    """
-
-    label: str
-    request: SubjectRequest
-    spec: ModelSpec
-    capabilities: frozenset[str]
-    checkpoint: CheckpointInfo | None
-    tokenizer: Path
-    config: ModelConfig
-
-
-def plan_subject(request: SubjectRequest) -> SubjectPlan:
-    """Check a request, from file headers alone.
-
-    Raises:
-        ValueError: One line with what was got, what was expected and what to do.
-    """
-    for name, value, known in (("dtype", request.dtype, DTYPES), ("device", request.device, DEVICES)):
-        if value not in known:
-            raise ValueError(f"unknown {name} {value!r}: expected one of {', '.join(known)}")
-    if request.seed < 0:
-        raise ValueError(f"seed is {request.seed}: expected 0 or more")
-    if request.sabotage is not None and request.sabotage not in SABOTAGES:
-        raise ValueError(f"unknown sabotage {request.sabotage!r}: there are {', '.join(SABOTAGES)}")
-    if request.corpus is not None:
-        check_text_file(request.corpus)
-    shipped = fixtures_dir() / DEFAULT_CHECKPOINT
-    ckpt = request.ckpt
-    if request.model is None and ckpt is None:
-        ckpt = str(shipped)
-    spec = registry.resolve(request.model or "GF-MH", request.scale)
-    needed = SABOTAGES[request.sabotage].mixers if request.sabotage else frozenset()
-    if not needed <= set(spec.variant.mixers):
-        raise ValueError(
-            f"sabotage {request.sabotage!r} breaks {' and '.join(sorted(needed))}, which {spec.name} lacks"
-        )
-    checkpoint = inspect_checkpoint(Path(ckpt).absolute(), spec) if ckpt is not None else None
-    tokenizer = checkpoint.tokenizer if checkpoint and checkpoint.tokenizer else shipped / "tokenizer.json"
-    vocab_size = tokenizer_vocab_size(tokenizer)
-    config = checkpoint.config if checkpoint else spec.config(vocab_size)
-    if vocab_size > config.vocab_size:
-        raise ValueError(
-            f"tokenizer {tokenizer} has {vocab_size} tokens, but {ckpt} embeds {config.vocab_size}: "
-            "save the checkpoint as a folder with its own tokenizer.json"
-        )
-    capabilities = spec.capabilities | ({"subword_tokenizer"} if is_subword(tokenizer) else set())
-    if checkpoint is not None:
-        capabilities |= {"checkpoint"}
-        if checkpoint.train_log is not None:
-            capabilities |= {"training_log"}
-    return SubjectPlan(
-        label=spec.name + (f"+{request.sabotage}" if request.sabotage else ""),
-        request=request,
-        spec=spec,
-        capabilities=capabilities,
-        checkpoint=checkpoint,
-        tokenizer=tokenizer,
-        config=config,
-    )
 
 
 class Subject:
@@ -161,7 +55,7 @@ class Subject:
         torch.set_num_threads(min(MAX_THREADS, os.cpu_count() or 1))
         self.plan = plan
         self.progress = progress
-        self.device = torch.device(_device_name(plan.request.device))
+        self.device = torch.device(device_name(plan.request.device))
         self.dtype: torch.dtype = getattr(torch, plan.request.dtype)
         self.tokenizer = Tokenizer(plan.tokenizer)
         weights = load_weights(plan.checkpoint) if plan.checkpoint else None
@@ -169,32 +63,67 @@ class Subject:
 
     @property
     def config(self) -> ModelConfig:
-        """Configuration of the model."""
+        """Configuration of the model.
+
+        Raises:
+            Unmeasurable: If it is the user's own, which has none that is known.
+        """
+        if self.plan.config is None:
+            raise Unmeasurable(f"nothing is known of the configuration of {self.plan.spec.name}, a model of your own")
         return self.plan.config
+
+    @property
+    def identity(self) -> str:
+        """What the model is, for the keys of caches.
+
+        Nothing tells whether the code of a user's own model has changed: what it gave serves the processes of one run.
+        """
+        return repr(self.plan.config or (self.plan.spec.name, self.vocab_size, self.plan.request.run_id))
+
+    @property
+    def vocab_size(self) -> int:
+        """Width of the logits."""
+        return self.plan.vocab_size
+
+    @cached_property
+    def capabilities(self) -> frozenset[str]:
+        """What it offers to the checks, now that it is built."""
+        spec = self.plan.spec
+        if not isinstance(spec, UserModel):
+            return self.plan.capabilities
+        return self.plan.capabilities - user_models.OFFERABLE | spec.offered(self.model)
 
     @property
     def seed(self) -> int:
         """Seed of initialisations and samples."""
         return self.plan.request.seed
 
-    def build(self, weights: dict[str, Tensor] | None = None) -> HybridLM:
+    @property
+    def ops(self) -> tuple[str, ...]:
+        """Operators of `gt.kernels` that the model runs on."""
+        mixers = self.plan.config.mixers if self.plan.config else ()
+        return tuple(op for mixer in mixers for op in MIXER_OPS[mixer])
+
+    def build(self, weights: dict[str, Tensor] | None = None) -> nn.Module:
         """A new model of the subject's kind in fp32, with its sabotage: fresh from the seed, or with weights."""
         import torch
 
-        from gt.models.hybrid import HybridLM
+        from gt.models.build import build_model
         from gt.sabotage import plant
 
+        spec = self.plan.spec
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            model = HybridLM(self.config)
+            model = spec.build(self.vocab_size) if isinstance(spec, UserModel) else build_model(self.config)
+        model = model.float()
         if weights is not None:
-            model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+            load_into(model, weights, self.plan.spec.name, self.plan.checkpoint)
         if self.plan.request.sabotage is not None:
             plant(self.plan.request.sabotage, model)
         return model.to(self.device).eval()
 
     @cached_property
-    def model_fp32(self) -> HybridLM:
+    def model_fp32(self) -> nn.Module:
         """The model under test in fp32, where a check compares bits."""
         import torch
 
@@ -202,7 +131,7 @@ class Subject:
         if self.dtype == torch.float32:
             return self.model
         model = self.build()
-        model.load_state_dict({name: tensor.float() for name, tensor in self.model.state_dict().items()})
+        model.load_state_dict(self.model.state_dict())
         return model
 
     @cached_property
@@ -280,20 +209,21 @@ class Subject:
 
     def describe(self) -> dict[str, Any]:
         """The scorecard's record of the subject, JSON types only."""
-        from gt.kernels import BACKENDS, resolve
+        from gt.kernels import resolve
 
-        total, non_embedding = parameter_counts(self.config)
+        total, non_embedding = _parameter_counts(self.model)
         info = self.plan.checkpoint
         kernels: dict[str, dict[str, str | None]] = {}
-        for op in BACKENDS:
+        for op in self.ops:
             try:
                 found = resolve(op, self.device.type)
                 kernels[op] = {"backend": found.backend.name, "reason": found.reason}
             except ValueError as error:  # G0 judges it
                 kernels[op] = {"backend": None, "reason": str(error)}
         return {
-            "model": self.plan.spec.variant.name,
+            "model": self.plan.spec.name.partition("@")[0],
             "scale": self.plan.spec.scale,
+            "capabilities": sorted(self.capabilities),
             "params": {"total": total, "non_embedding": non_embedding},
             "checkpoint": info
             and {"path": str(info.path), "sha256": info.sha256, "step": info.step, "tokens": info.tokens},
@@ -318,7 +248,7 @@ class Subject:
             "torch": torch.__version__,
             "numpy": np.__version__,
             "threads": torch.get_num_threads(),
-            "cpu": _cpu_name(),
+            "cpu": cpu_name(),
             "gpu": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else None,
         }
 
@@ -336,21 +266,10 @@ def load_subject(plan: SubjectPlan, progress: Progress) -> Subject:
     return Subject(plan, progress)
 
 
-def _device_name(name: str) -> str:
-    import torch
+def _parameter_counts(model: nn.Module) -> tuple[int, int]:
+    """Parameters in total, and without the tables that are looked up."""
+    from torch import nn
 
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device cuda was asked for, but this torch sees no GPU: use --gt-device cpu")
-    return name
-
-
-def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass  # not Linux: what the platform module knows is what there is
-    return platform.processor() or platform.machine()
+    tables = {id(module.weight): module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
+    total = sum(parameter.numel() for parameter in model.parameters())
+    return total, total - sum(table.numel() for table in tables.values())

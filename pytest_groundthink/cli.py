@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,27 +20,31 @@ app = App(
 
 
 @app.command
-def models() -> None:
-    """List the models that can be named, at every scale, with their parameters and state size."""
-    from math import prod
+def models(
+    *,
+    scale: str | None = None,
+    every: Annotated[bool, Parameter(name="--all", negative="")] = False,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """List the models that can be named: parameters, state of a sequence, FLOPs for a token, and all scales.
 
-    from rich.console import Console
-    from rich.table import Table
+    Args:
+        scale: Scale to list; 3.5M by default.
+        every: List every scale.
+        as_json: Print JSON, for other programs.
+    """
+    from pytest_groundthink.listing import list_models, print_models, print_names
 
-    from gt import registry
-    from gt.models.config import parameter_counts, state_shapes
-
-    table = Table(title=f"models, at a vocabulary of {registry.DEFAULT_VOCAB_SIZE:,}")
-    for heading in ("model", "what it is", "parameters", "non-embedding", "state per sequence"):
-        table.add_column(heading, justify="left" if heading in ("model", "what it is") else "right", no_wrap=True)
-    for variant in registry.VARIANTS.values():
-        for scale in dict.fromkeys(registry.scale_names().values()):
-            spec = registry.resolve(f"{variant.name}@{scale}")
-            config = spec.config()
-            total, non_embedding = parameter_counts(config)
-            numbers = sum(prod(shape) for shape in state_shapes(config).values())
-            table.add_row(spec.name, variant.summary, f"{total:,}", f"{non_embedding:,}", f"{numbers:,} numbers")
-    Console().print(table)
+    try:
+        found = list_models(scale, every)
+    except ValueError as error:
+        print(f"groundthink models: {error}", file=sys.stderr)
+        sys.exit(4)
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    print_models(found)
+    print_names()
 
 
 @app.command

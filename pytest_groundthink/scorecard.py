@@ -105,9 +105,9 @@ class SubjectSection(msgspec.Struct, frozen=True, kw_only=True):
                 "scale": plan.spec.scale,
                 "sabotage": plan.request.sabotage,
                 "dtype": plan.request.dtype,
+                "capabilities": tuple(sorted(plan.capabilities)),
                 **known,
                 "label": label,
-                "capabilities": tuple(sorted(plan.capabilities)),
             }
         )
 

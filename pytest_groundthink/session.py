@@ -61,6 +61,7 @@ class JudgingSession:
         self.collector = Collector(self.book.checks, self.plans, self.settings.profile)
         self.cards: dict[str, Scorecard] = {}
         self._contexts: dict[str, Context] = {}
+        self._capabilities: dict[str, frozenset[str]] = {}
         self.write_errors: list[str] = []
 
     def parametrize(self, metafunc: pytest.Metafunc, check_id: str) -> None:
@@ -120,8 +121,7 @@ class JudgingSession:
         if judge is None:
             yield
             return
-        if setup:
-            self.require_capabilities(item, judge)
+        self.require_capabilities(item, judge)
         self.progress.begin(judge.check.id)
         try:
             yield
@@ -155,9 +155,9 @@ class JudgingSession:
         return judge
 
     def require_capabilities(self, item: pytest.Item, judge: Judge) -> None:
-        """Skip a check that this subject cannot be asked, before anything is loaded."""
+        """Skip a check that this subject cannot be asked: if possible before anything is loaded."""
         label = item.stash[CASE][1]
-        lacking = sorted(judge.check.requires - self.plans[label].capabilities)
+        lacking = sorted(judge.check.requires - self._capabilities.get(label, self.plans[label].capabilities))
         if not lacking:
             return
         words = ", ".join(CAPABILITIES[capability] for capability in lacking)
@@ -170,6 +170,7 @@ class JudgingSession:
         from gt.subject import load_subject
 
         subject = load_subject(self.plans[label], self.progress)
+        self._capabilities[label] = subject.capabilities
         self._contexts[label] = {"subject": subject.describe(), "environment": subject.environment()}
         yield subject
 

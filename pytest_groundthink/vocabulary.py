@@ -18,6 +18,7 @@ TIERS = ("minimal", "standard", "extended")
 """Tier markers, each containing the ones before it."""
 
 CAPABILITIES = {
+    "kernels": "operators with kernels of this project",
     "states": "recurrent states",
     "two_components": "an RWKV and a Mamba component",
     "streaming": "continuing from a state",

@@ -16,8 +16,10 @@ PLUGIN = "pytest_groundthink/plugin.py"
 INSTANT = (
     "gt",
     "gt.registry",
+    "gt.user_models",
     "gt.measurement",
     "gt.checkpoint",
+    "gt.planning",
     "gt.subject",
     "gt.sabotage",
     "gt.models.config",

@@ -42,7 +42,8 @@ def function(source: str, name: str, sizes: tuple[type, ...], tensors: int) -> C
     return run
 
 
-def _call(source: str, name: str, sizes: tuple[int | float, ...], *tensors: Tensor | None) -> None:
+def call(source: str, name: str, sizes: tuple[int | float, ...], *tensors: Tensor | None) -> None:
+    """Run a compiled function on contiguous tensors (None: a null pointer)."""
     run = function(source, name, tuple(map(type, sizes)), len(tensors))
     run(*sizes, *(None if t is None else t.data_ptr() for t in tensors), torch.get_num_threads())
 
@@ -51,13 +52,26 @@ def _fp32(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(tensor.float().contiguous() for tensor in tensors)
 
 
+class _Forgetful:
+    """Stands in for autograd's context where nothing will be asked for a gradient: the way through it costs 20 us."""
+
+    def save_for_backward(self, *tensors: Tensor | None) -> None:
+        """Keep nothing."""
+
+
+def _apply(function: type[torch.autograd.Function], *inputs: Any) -> Any:
+    if torch.is_grad_enabled():
+        return function.apply(*inputs)
+    return function.forward(_Forgetful(), *inputs)
+
+
 class _WKV6(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, r: Tensor, k: Tensor, v: Tensor, w: Tensor, u: Tensor, s0: Tensor) -> tuple[Tensor, Tensor]:
         ctx.sizes = (*r.shape, v.shape[-1])
         ctx.save_for_backward(r, k, v, w, u, s0)
         y, final = torch.empty_like(v), torch.empty_like(s0)
-        _call("wkv6", "wkv6_forward", ctx.sizes, r, k, v, w, u, s0, y, final)
+        call("wkv6", "wkv6_forward", ctx.sizes, r, k, v, w, u, s0, y, final)
         return y, final
 
     @staticmethod
@@ -67,7 +81,7 @@ class _WKV6(torch.autograd.Function):
         gr, gk, gv, gw = (torch.empty_like(t) for t in (r, k, v, w))
         gu = u.new_zeros(r.shape[0], *u.shape)
         gs0 = gfinal.contiguous().clone()
-        _call("wkv6", "wkv6_backward", ctx.sizes, r, k, v, w, u, s0, gy.contiguous(), gr, gk, gv, gw, gu, gs0)
+        call("wkv6", "wkv6_backward", ctx.sizes, r, k, v, w, u, s0, gy.contiguous(), gr, gk, gv, gw, gu, gs0)
         return gr, gk, gv, gw, gu.sum(0), gs0
 
 
@@ -80,7 +94,7 @@ def wkv6(
         return wkv6_chunked.wkv6(*inputs, state_BHKV)
     B, _, H, K = r_BTHK.shape
     state = r_BTHK.new_zeros(B, H, K, v_BTHV.shape[-1]) if state_BHKV is None else state_BHKV
-    y, final = _WKV6.apply(*_fp32(*inputs, state))  # type: ignore[no-untyped-call]  # torch leaves it unannotated
+    y, final = _apply(_WKV6, *_fp32(*inputs, state))
     return y.to(r_BTHK.dtype), final
 
 
@@ -92,7 +106,7 @@ class _SSD(torch.autograd.Function):
         ctx.sizes = (*x.shape, *Bm.shape[2:])
         ctx.save_for_backward(x, dt, A, Bm, Cm, D, s0)
         y, final = torch.empty_like(x), torch.empty_like(s0)
-        _call("ssd", "ssd_forward", ctx.sizes, x, dt, A, Bm, Cm, D, s0, y, final)
+        call("ssd", "ssd_forward", ctx.sizes, x, dt, A, Bm, Cm, D, s0, y, final)
         return y, final
 
     @staticmethod
@@ -105,7 +119,7 @@ class _SSD(torch.autograd.Function):
         gA, gD = (x.new_zeros(B, H) for _ in range(2))
         gB, gC = (x.new_empty(B, T, H, N) for _ in range(2))
         gs0 = gfinal.contiguous().clone()
-        _call("ssd", "ssd_backward", ctx.sizes, x, dt, A, Bm, Cm, D, s0, gy.contiguous(), gx, gdt, gA, gB, gC, gD, gs0)
+        call("ssd", "ssd_backward", ctx.sizes, x, dt, A, Bm, Cm, D, s0, gy.contiguous(), gx, gdt, gA, gB, gC, gD, gs0)
         gB, gC = (t.view(B, T, G, H // G, N).sum(3) for t in (gB, gC))
         return gx, gdt, gA.sum(0), gB, gC, gD.sum(0), gs0
 
@@ -125,7 +139,7 @@ def ssd(
     B, _, H, P = x_BTHP.shape
     D = x_BTHP.new_zeros(H) if D_H is None else D_H
     state = x_BTHP.new_zeros(B, H, P, B_BTGN.shape[-1]) if state_BHPN is None else state_BHPN
-    y, final = _SSD.apply(*_fp32(x_BTHP, dt_BTH, A_H, B_BTGN, C_BTGN, D, state))  # type: ignore[no-untyped-call]
+    y, final = _apply(_SSD, *_fp32(x_BTHP, dt_BTH, A_H, B_BTGN, C_BTGN, D, state))
     return y.to(x_BTHP.dtype), final
 
 
@@ -136,7 +150,7 @@ class _Conv(torch.autograd.Function):
         ctx.sizes = (x.shape[0], x.shape[1] - W + 1, D, W)
         ctx.save_for_backward(x, weight_WD, bias)
         y = x.new_empty(ctx.sizes[:3])
-        _call("conv", "conv_forward", ctx.sizes, x, weight_WD, bias, y)
+        call("conv", "conv_forward", ctx.sizes, x, weight_WD, bias, y)
         return y
 
     @staticmethod
@@ -145,7 +159,7 @@ class _Conv(torch.autograd.Function):
         x, weight_WD, bias = ctx.saved_tensors
         gx = torch.zeros_like(x)
         gweight, gbias = (x.new_zeros(x.shape[0], *t.shape) for t in (weight_WD, bias))
-        _call("conv", "conv_backward", ctx.sizes, x, weight_WD, bias, gy.contiguous(), gx, gweight, gbias)
+        call("conv", "conv_backward", ctx.sizes, x, weight_WD, bias, gy.contiguous(), gx, gweight, gbias)
         return gx, gweight.sum(0), gbias.sum(0)
 
 
@@ -159,15 +173,15 @@ def causal_conv1d(
     width = weight_DW.shape[1]
     past = x_BTD.new_zeros(B, width - 1, D) if state_BDW is None else state_BDW.to(x_BTD.dtype).transpose(1, 2)
     padded = torch.cat([past, x_BTD], dim=1)
-    y: Tensor = _Conv.apply(*_fp32(padded, weight_DW.t(), bias_D))  # type: ignore[no-untyped-call]
-    return y.to(x_BTD.dtype), padded[:, T:].transpose(1, 2)
+    y: Tensor = _apply(_Conv, *_fp32(padded, weight_DW.t(), bias_D))
+    return y.to(x_BTD.dtype), padded[:, T:].transpose(1, 2).contiguous()
 
 
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
         losses, maxima, log_sums = (logits.new_empty(len(logits)) for _ in range(3))
-        _call("fused", "cross_entropy_forward", tuple(logits.shape), logits, targets, losses, maxima, log_sums)
+        call("fused", "cross_entropy_forward", tuple(logits.shape), logits, targets, losses, maxima, log_sums)
         ctx.save_for_backward(logits, targets, maxima, log_sums)
         return losses.mean()
 
@@ -176,7 +190,7 @@ class _CrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, gloss: Tensor) -> tuple[Tensor, None]:
         inputs = logits, *_ = ctx.saved_tensors
         gradient, scale = torch.empty_like(logits), gloss / len(logits)
-        _call("fused", "cross_entropy_backward", tuple(logits.shape), *inputs, scale, gradient)
+        call("fused", "cross_entropy_backward", tuple(logits.shape), *inputs, scale, gradient)
         return gradient, None
 
 
@@ -184,7 +198,7 @@ def cross_entropy(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
     """Same function as `gt.kernels.fused.cross_entropy`."""
     if logits_NV.dtype == torch.float64:
         return fused.cross_entropy(logits_NV, targets_N)
-    loss: Tensor = _CrossEntropy.apply(*_fp32(logits_NV), targets_N.contiguous())  # type: ignore[no-untyped-call]
+    loss: Tensor = _apply(_CrossEntropy, *_fp32(logits_NV), targets_N.contiguous())
     return loss
 
 
@@ -195,7 +209,7 @@ class _TokenMix(torch.autograd.Function):
         ctx.sizes = (x.numel() // C, C, M)
         ctx.save_for_backward(x, previous, base, shares)
         out = torch.empty_like(shares)
-        _call("fused", "token_mix_forward", ctx.sizes, x, previous, base, shares, out)
+        call("fused", "token_mix_forward", ctx.sizes, x, previous, base, shares, out)
         return out
 
     @staticmethod
@@ -206,7 +220,7 @@ class _TokenMix(torch.autograd.Function):
         gbase = base.new_empty(torch.get_num_threads(), *base.shape)
         sizes = (*ctx.sizes, len(gbase))
         inputs = (x, previous, base, shares, gout.contiguous())
-        _call("fused", "token_mix_backward", sizes, *inputs, gx, gprevious, gbase, gshares)
+        call("fused", "token_mix_backward", sizes, *inputs, gx, gprevious, gbase, gshares)
         return gx, gprevious, gbase.sum(0), gshares
 
 
@@ -215,7 +229,7 @@ def token_mix(x_BTC: Tensor, previous_BTC: Tensor, base_MC: Tensor, shares_MBTC:
     inputs = (x_BTC, previous_BTC, base_MC, shares_MBTC)
     if x_BTC.dtype == torch.float64:
         return fused.token_mix(*inputs)
-    out: Tensor = _TokenMix.apply(*_fp32(*inputs))  # type: ignore[no-untyped-call]
+    out: Tensor = _apply(_TokenMix, *_fp32(*inputs))
     return out.to(x_BTC.dtype)
 
 
@@ -224,7 +238,7 @@ class _RMSNorm(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, gate: Tensor | None, eps: float) -> Tensor:
         rows, C = x.numel() // x.shape[-1], x.shape[-1]
         out, scales = torch.empty_like(x), x.new_empty(rows)
-        _call("fused", "rms_norm_forward", (rows, C, eps), x, gate, weight, out, scales)
+        call("fused", "rms_norm_forward", (rows, C, eps), x, gate, weight, out, scales)
         ctx.save_for_backward(x, weight, gate, scales)
         return out
 
@@ -237,7 +251,7 @@ class _RMSNorm(torch.autograd.Function):
         gweight = x.new_empty(torch.get_num_threads(), len(weight))
         sizes = (len(scales), len(weight), len(gweight))
         inputs = (x, gate, weight, scales, gout.contiguous())
-        _call("fused", "rms_norm_backward", sizes, *inputs, gx, ggate, gweight)
+        call("fused", "rms_norm_backward", sizes, *inputs, gx, ggate, gweight)
         return gx, gweight.sum(0), ggate, None
 
 
@@ -246,7 +260,7 @@ def rms_norm(x: Tensor, weight_C: Tensor, eps: float, gate: Tensor | None = None
     if x.dtype == torch.float64:
         return fused.rms_norm(x, weight_C, eps, gate)
     inputs = _fp32(x, weight_C)
-    out: Tensor = _RMSNorm.apply(*inputs, None if gate is None else _fp32(gate)[0], eps)  # type: ignore[no-untyped-call]
+    out: Tensor = _apply(_RMSNorm, *inputs, None if gate is None else _fp32(gate)[0], eps)
     return out.to(x.dtype)
 
 
@@ -256,7 +270,7 @@ class _GatedGroupNorm(torch.autograd.Function):
         rows, C = x.numel() // x.shape[-1], x.shape[-1]
         out = torch.empty_like(x)
         means, scales = (x.new_empty(rows, groups) for _ in range(2))
-        _call("fused", "group_norm_forward", (rows, C, groups, eps), x, gate, weight, bias, out, means, scales)
+        call("fused", "group_norm_forward", (rows, C, groups, eps), x, gate, weight, bias, out, means, scales)
         ctx.save_for_backward(x, gate, weight, bias, means, scales)
         return out
 
@@ -268,7 +282,7 @@ class _GatedGroupNorm(torch.autograd.Function):
         gx, ggate = torch.empty_like(x), torch.empty_like(x)
         gweight, gbias = (x.new_empty(torch.get_num_threads(), len(weight)) for _ in range(2))
         sizes = (len(means), len(weight), means.shape[1], len(gweight))
-        _call("fused", "group_norm_backward", sizes, *inputs, gout.contiguous(), gx, ggate, gweight, gbias)
+        call("fused", "group_norm_backward", sizes, *inputs, gout.contiguous(), gx, ggate, gweight, gbias)
         return gx, gweight.sum(0), gbias.sum(0), ggate, None, None
 
 
@@ -276,5 +290,5 @@ def gated_group_norm(x: Tensor, weight_C: Tensor, bias_C: Tensor, groups: int, e
     """Same function as `gt.kernels.fused.gated_group_norm`."""
     if x.dtype == torch.float64:
         return fused.gated_group_norm(x, weight_C, bias_C, groups, eps, gate)
-    out: Tensor = _GatedGroupNorm.apply(*_fp32(x, weight_C, bias_C, gate), groups, eps)  # type: ignore[no-untyped-call]
+    out: Tensor = _apply(_GatedGroupNorm, *_fp32(x, weight_C, bias_C, gate), groups, eps)
     return out.to(x.dtype)

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gt.kernels import native_step
 from gt.models.config import ModelConfig
-from gt.models.fusion import FUSIONS
+from gt.models.fusion import FUSIONS, GatedFusion
 from gt.models.mamba2 import Mamba2
 from gt.models.norm import RMSNorm
 from gt.models.rwkv6 import RWKV6TimeMix
@@ -16,7 +17,17 @@ from gt.models.state import LayerState, ModelState
 INIT_STD = 0.02  # of plain linear layers and the embedding
 
 Activations = dict[str, Tensor]
-"""Component outputs of a call: `rwkv_out`, `mamba_out` [B, L, T, C] and `gate` [B, L, T, 1]."""
+"""Component outputs of a call: `rwkv_out`, `mamba_out` [B, L, T, C]; `gate` [B, L, T, 1 or C] if there is a share."""
+
+
+def require_tokens(tokens_BT: Tensor) -> None:
+    """Refuse input that is no batch of tokens.
+
+    Raises:
+        ValueError: If it is not [B, T] with at least one token: what comes after nothing is not known to a model.
+    """
+    if tokens_BT.ndim != 2 or not tokens_BT.numel():
+        raise ValueError(f"got tokens of shape {list(tokens_BT.shape)}: expected [B, T] with at least one token")
 
 
 class FeedForward(nn.Module):
@@ -60,6 +71,15 @@ class Block(nn.Module):
 
     def forward(self, x_BTC: Tensor, state: LayerState | None) -> tuple[Tensor, LayerState, Activations]:
         """Return the new residual stream, the layer's state, and the component outputs [B, T, ...]."""
+        if (
+            state is not None
+            and self.rwkv is not None
+            and self.mamba is not None
+            and type(self.fusion) is GatedFusion
+            and native_step.usable(x_BTC, native_step.BLOCK_OPS)
+            and native_step.untouched(self)
+        ):
+            return native_step.block(self, self.rwkv, self.mamba, x_BTC, state)
         normed = self.mix_norm(x_BTC)
         new_state: LayerState = {}
         seen: Activations = {}
@@ -70,7 +90,9 @@ class Block(nn.Module):
             seen["mamba_out"], mamba_state = self.mamba(normed, state)
             new_state |= mamba_state
         if self.fusion is not None:
-            fused, seen["gate"] = self.fusion(seen["rwkv_out"], seen["mamba_out"])
+            fused, share = self.fusion(seen["rwkv_out"], seen["mamba_out"])
+            if share is not None:
+                seen["gate"] = share
         else:
             (fused,) = seen.values()
         x_BTC = x_BTC + fused
@@ -112,7 +134,11 @@ class HybridLM(nn.Module):
 
         Returns:
             Logits [B, T, vocabulary], then the state and the activations if asked for, in this order.
+
+        Raises:
+            ValueError: If there is no token.
         """
+        require_tokens(tokens_BT)
         x = self.embedding(tokens_BT)
         layer_states: list[LayerState] = []
         activations: list[Activations] = []
@@ -125,9 +151,8 @@ class HybridLM(nn.Module):
             return logits
         extras: list[ModelState | Activations] = []
         if return_states:
-            gates = [seen["gate"] for seen in activations if "gate" in seen]
-            gate = torch.stack([g.detach().float().mean() for g in gates]).mean() if gates else None
-            extras.append(ModelState.from_layers(layer_states, gate))
+            shares = [seen["gate"] for seen in activations if "gate" in seen]
+            extras.append(ModelState.from_layers(layer_states, shares))
         if return_activations:
             extras.append({name: torch.stack([seen[name] for seen in activations], dim=1) for name in activations[0]})
         return (logits, *extras)  # type: ignore[return-value]  # the flags fix the length of the tuple

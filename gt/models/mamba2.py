@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gt import kernels
+from gt.kernels import native_step
 from gt.kernels.reference import state_dtype
 from gt.models.norm import RMSNorm
 from gt.models.state import LayerState
@@ -77,6 +78,8 @@ class Mamba2(nn.Module):
         Returns:
             Output [B, T, C] and the state after the last token.
         """
+        if state is not None and self.norm.groups == 1 and native_step.usable(x_BTC, native_step.MAMBA2_OPS):
+            return native_step.mamba2(self, x_BTC, state)
         B, T, _ = x_BTC.shape
         groups = (self.num_groups, self.d_state)
         BC_size = self.num_groups * self.d_state

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gt import kernels
+from gt.kernels import native_step
 from gt.kernels.reference import state_dtype
 from gt.models.config import LORA_DECAY, LORA_MIX, MIX_TARGETS
 from gt.models.state import LayerState
@@ -96,6 +97,8 @@ class RWKV6TimeMix(nn.Module):
         Returns:
             Output [B, T, C] and the state after the last token.
         """
+        if state is not None and native_step.usable(x_BTC, native_step.RWKV6_OPS):
+            return native_step.rwkv6(self, x_BTC, state)
         B, T, C = x_BTC.shape
         heads = (B, T, self.num_heads, C // self.num_heads)
         previous = previous_token(x_BTC, state["rwkv_shift"] if state else None)
@@ -123,4 +126,4 @@ class RWKV6TimeMix(nn.Module):
             y.reshape(B, T, C), norm.weight, norm.bias, norm.num_groups, norm.eps, self.gate(x_g)
         )
         out: Tensor = self.output(y)
-        return out, {"rwkv_state": wkv_state, "rwkv_shift": x_BTC[:, -1]}
+        return out, {"rwkv_state": wkv_state, "rwkv_shift": x_BTC[:, -1].clone()}

@@ -1,38 +1,66 @@
-"""The recurrent state of a model: what it carries from one call to the next."""
+"""The state of a model: what it carries from one call to the next."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 LayerState = dict[str, Tensor]
 """The state of one layer: name -> [B, ...]."""
 
 
-@dataclass(frozen=True, slots=True)
 class ModelState(Mapping[str, Tensor]):
-    """State of every layer, stacked: name -> [B, L, ...].
+    """State of every layer, stacked: name -> [B, L, ...]. What is in it is not to be changed in place.
 
     `rwkv_state` is [B, L, H, K, V], `mamba_state` [B, L, heads, headdim, d_state], both fp32; `rwkv_shift` [B, L, C]
     is the last token's input to the time mix, `mamba_conv` [B, L, conv_dim, W - 1] the convolution's last inputs.
-    `state["gate"]` is the mean RWKV share of the fusion in the call that returned the state (absent with one mixer);
-    it is a report, not a part of what continues.
+    GPT-2 has `keys` and `values` [B, L, H, S, D] and the number of tokens behind each sequence, `lengths` [B, L]: its
+    sequences need not be equally long, and what lies beyond a length is padding.
+    `state["gate"]` is the mean RWKV share of the fusion in the call that returned the state (absent where there is
+    none); it is a report, not a part of what continues.
     """
 
-    tensors: dict[str, Tensor]
-    gate: Tensor | None = None
+    __slots__ = ("_gate", "_layers", "_shares", "_tensors")
+
+    def __init__(self, tensors: dict[str, Tensor], gate: Tensor | None = None) -> None:
+        self._tensors: dict[str, Tensor] | None = tensors
+        self._gate = gate
+        self._layers: Sequence[LayerState] | None = None
+        self._shares: Sequence[Tensor] = ()
 
     @classmethod
-    def from_layers(cls, layers: Sequence[LayerState], gate: Tensor | None = None) -> Self:
-        """Stack the states of all layers."""
-        return cls({name: torch.stack([layer[name] for layer in layers], dim=1) for name in layers[0]}, gate)
+    def from_layers(cls, layers: Sequence[LayerState], shares: Sequence[Tensor] = ()) -> Self:
+        """The states of all layers in order, and RWKV's share in the fusion of each layer that has one."""
+        state = cls({})
+        state._layers, state._tensors, state._shares = layers, None, shares
+        return state
+
+    @property
+    def gate(self) -> Tensor | None:
+        """Mean RWKV share, or None."""
+        if self._gate is None and self._shares:
+            self._gate = torch.stack([share.detach().float().mean() for share in self._shares]).mean()
+        return self._gate
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """What continues, without the gate: name -> [B, L, ...]."""
+        if self._tensors is None:
+            # Stacked when somebody looks: to a model that decodes, the copy would cost more than its own work.
+            layers = self._layers or ()
+            self._tensors = {name: torch.stack([layer[name] for layer in layers], dim=1) for name in layers[0]}
+        return self._tensors
 
     def layer(self, index: int) -> LayerState:
-        """The state of one layer, as views."""
+        """The state of one layer: name -> [B, ...]."""
+        if self._layers is not None:
+            return self._layers[index]
         return {name: tensor[:, index] for name, tensor in self.tensors.items()}
 
     def __getitem__(self, name: str) -> Tensor:
@@ -51,7 +79,7 @@ class ModelState(Mapping[str, Tensor]):
     @property
     def batch_size(self) -> int:
         """Number of sequences."""
-        return next(iter(self.tensors.values())).shape[0]
+        return next(iter(self.layer(0).values())).shape[0]
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Self:
         """A new state with a function applied to every tensor that continues (not to the gate)."""
@@ -77,4 +105,39 @@ class ModelState(Mapping[str, Tensor]):
     @classmethod
     def cat(cls, states: Sequence[Self]) -> Self:
         """Join states along the batch."""
-        return cls({name: torch.cat([state.tensors[name] for state in states]) for name in states[0].tensors})
+        ends = torch.tensor([state.batch_size for state in states]).cumsum(0).tolist()
+        return cls.merge([(range(end - state.batch_size, end), state) for end, state in zip(ends, states, strict=True)])
+
+    @classmethod
+    def merge(cls, parts: Sequence[tuple[Sequence[int], Self]]) -> Self:
+        """Put states together, each with the rows of the batch that its sequences shall be.
+
+        A part of the state that has grown to different lengths (a cache) is padded with zeros at its end.
+        """
+        count = sum(len(rows) for rows, _ in parts)
+        tensors: dict[str, Tensor] = {}
+        for name, first in parts[0][1].tensors.items():
+            shapes = {state.tensors[name].shape[1:] for _, state in parts}
+            shape = [max(sizes) for sizes in zip(*shapes, strict=True)]
+            tensors[name] = first.new_empty(count, *shape) if len(shapes) == 1 else first.new_zeros(count, *shape)
+            for rows, state in parts:
+                tensor = state.tensors[name]
+                places: tuple[list[int] | slice, ...] = (list(rows), *(slice(size) for size in tensor.shape[1:]))
+                tensors[name][places] = tensor
+        return cls(tensors)
+
+    def save(self, path: Path | str) -> None:
+        """Write the state to a safetensors file; the gate, which is a report, is left out."""
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}, path)
+
+    @classmethod
+    def restore(cls, path: Path | str, device: torch.device | str = "cpu") -> Self:
+        """Read a state that `save` wrote.
+
+        Raises:
+            ValueError: If the file is no safetensors file.
+        """
+        try:
+            return cls(load_file(path, device=str(device)))
+        except SafetensorError as error:
+            raise ValueError(f"{path} holds no state ({error}): expected a file that ModelState.save wrote") from error

@@ -6,10 +6,9 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gt.measurement import Measurement, measured
-from gt.models.hybrid import HybridLM
 from gt.models.state import ModelState
 from gt.probes.compare import relative_error, worst
 from gt.stats import mean_interval
@@ -25,7 +24,7 @@ def finite_logits(subject: Subject) -> tuple[Measurement, ...]:
     cases = [(B, T) for B in (1, 4) for T in (1, 7, 64, 257)]
     for B, T in cases:
         logits = subject.model(subject.windows(B, T))
-        expected = (B, T, subject.config.vocab_size)
+        expected = (B, T, subject.vocab_size)
         if tuple(logits.shape) != expected:
             bad.append(f"B{B} T{T}: shape {list(logits.shape)}, expected {list(expected)}")
         elif not torch.isfinite(logits).all():
@@ -80,7 +79,7 @@ def recurrence(subject: Subject) -> tuple[Measurement, ...]:
     return (measured(f"recurrence_error_{subject.plan.request.dtype}", error, n=len(ways), note=where),)
 
 
-def _in_pieces(model: HybridLM, tokens: Tensor, sizes: list[int]) -> tuple[Tensor, ModelState]:
+def _in_pieces(model: nn.Module, tokens: Tensor, sizes: list[int]) -> tuple[Tensor, ModelState]:
     state: ModelState | None = None
     pieces = []
     for piece in tokens.split(sizes, dim=1):
@@ -110,7 +109,7 @@ def init_entropy(subject: Subject) -> tuple[Measurement, ...]:
     log_p = subject.build()(subject.windows(8, 128, apart=True))[:, -1].double().log_softmax(-1)
     entropies: list[float] = (-(log_p.exp() * log_p).sum(-1)).tolist()
     mean, low, high = mean_interval(entropies) if all(map(math.isfinite, entropies)) else (math.nan,) * 3
-    scale = math.log(subject.config.vocab_size)
+    scale = math.log(subject.vocab_size)
     return (
         measured("entropy_share", mean / scale, n=len(entropies), ci95=(low / scale, high / scale)),
         measured("entropy_nats", mean, unit="nats", n=len(entropies), ci95=(low, high)),

@@ -59,7 +59,7 @@ def component_balance(subject: Subject) -> tuple[Measurement, ...]:
         gradients = _gradients(model, next(batches).to(subject.device))
         means = {}
         for component, seen in norms.items():
-            tensors = [g for name, g in gradients.items() if f".{component}." in name and g is not None]
+            tensors = [g for name, g in gradients.items() if component in name.split(".") and g is not None]
             means[component] = sum(float(g.norm()) for g in tensors) / max(len(tensors), 1)
             seen.append(means[component])
         if all(means.values()) and all(map(math.isfinite, means.values())):
@@ -84,17 +84,20 @@ def component_balance(subject: Subject) -> tuple[Measurement, ...]:
 @torch.no_grad()
 def _outputs(model: nn.Module, tokens: Tensor) -> tuple[Measurement, ...]:
     _, seen = model(tokens, return_activations=True)
-    rwkv, mamba, gate = (seen[name].double() for name in ("rwkv_out", "mamba_out", "gate"))  # [B, L, T, C or 1]
-    layers = range(gate.shape[1])
+    rwkv, mamba = (seen[name].double() for name in ("rwkv_out", "mamba_out"))  # [B, L, T, C]
     variance_ratio = float(rwkv.var()) / float(mamba.var()) if float(mamba.var()) else math.inf
     cosine = nn.functional.cosine_similarity(rwkv, mamba, dim=-1)
-    per_layer = {
-        "mean": [float(gate[:, layer].mean()) for layer in layers],
-        "spread": [float(gate[:, layer].std()) for layer in layers],
-    }
-    return (
+    found = (
         measured("activation_variance_ratio", variance_ratio),
-        measured("gate_mean", float(gate.mean()), detail=per_layer),
-        measured("gate_spread", float(gate.std())),
         measured("output_cosine", float(cosine.mean())),
     )
+    return (*found, *_gate(seen["gate"].double())) if "gate" in seen else found
+
+
+def _gate(gate: Tensor) -> tuple[Measurement, ...]:
+    """Mean and spread of RWKV's share [B, L, T, 1 or C] in the fusion, for those that have one."""
+    per_layer = {
+        "mean": [float(layer.mean()) for layer in gate.unbind(1)],
+        "spread": [float(layer.std()) for layer in gate.unbind(1)],
+    }
+    return measured("gate_mean", float(gate.mean()), detail=per_layer), measured("gate_spread", float(gate.std()))

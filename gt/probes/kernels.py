@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 BATCH, LENGTH = 2, 70  # a length that is no multiple of a chunk
 REFERENCES = {"wkv6": reference.wkv6, "ssd": reference.ssd, "causal_conv1d": reference.causal_conv1d}
-MIXER_OPS = {"rwkv": ("wkv6",), "mamba": ("causal_conv1d", "ssd")}
 
 
 def resolution_and_agreement(subject: Subject) -> tuple[Measurement, ...]:
@@ -26,7 +25,7 @@ def resolution_and_agreement(subject: Subject) -> tuple[Measurement, ...]:
     Outputs, final states and the gradients of all inputs are compared; an error counts relative to the tolerance of
     the backend (`gt.kernels.BACKENDS`). Source: checks.md G0 [S].
     """
-    ops = [op for mixer in subject.config.mixers for op in MIXER_OPS[mixer]]
+    ops = subject.ops
     fastest: list[bool] = []
     ratios: dict[str, float] = {}
     detail: dict[str, Any] = {}

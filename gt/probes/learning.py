@@ -55,7 +55,7 @@ def naive_baseline(subject: Subject) -> tuple[Measurement, ...]:
         losses += loss.view(len(batch), -1).mean(1).tolist()
         subject.progress(len(losses), len(windows), "validation loss")
     loss_mean, low, high = mean_interval(losses) if all(map(math.isfinite, losses)) else (math.nan,) * 3
-    baselines = _baselines(subject.train_tokens.tokens, targets.cpu(), subject.config.vocab_size)
+    baselines = _baselines(subject.train_tokens.tokens, targets.cpu(), subject.vocab_size)
     best = min(baselines, key=baselines.__getitem__)
     reduction = 1 - loss_mean / baselines[best]
     note = f"loss {loss_mean:.2f}, {best} {baselines[best]:.2f} nats"

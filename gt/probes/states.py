@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import math
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,12 +18,17 @@ from gt.probes.compare import least, worst
 if TYPE_CHECKING:
     from gt.subject import Subject
 
-RECURRENT = ("rwkv_state", "mamba_state")
+SUFFIX = "_state"
 
 
 def _recurrent(state: ModelState) -> dict[str, Tensor]:
-    """The recurrent states proper, by component: {"rwkv": [B, L, ...], "mamba": [B, L, ...]}."""
-    return {name.removesuffix("_state"): state[name].double() for name in RECURRENT if name in state}
+    """The recurrent states proper, by component: {"rwkv": [B, L, ...], "mamba": [B, L, ...]}.
+
+    In a model of the user's own they are those whose name ends as ours do, or all where none does.
+    """
+    names = [name for name in state.tensors if name.endswith(SUFFIX)] or list(state.tensors)
+    parts = {name.removesuffix(SUFFIX): state[name].double() for name in names}
+    return {name: part[:, None] if part.ndim == 2 else part for name, part in parts.items()}
 
 
 @torch.no_grad()
@@ -33,7 +39,13 @@ def _final_state(subject: Subject, windows: Tensor, trained: bool = False) -> Mo
 
 
 def shapes(subject: Subject) -> tuple[Measurement, ...]:
-    """S0: share of the state's parts, in every layer, that are there with the shape that the configuration implies."""
+    """S0: share of the state's parts, in every layer, that are there with the shape that the configuration implies.
+
+    Of a model of the user's own no shape is known: its parts must have one row per sequence and must not grow with the
+    text, as a recurrent state does not.
+    """
+    if subject.plan.config is None:
+        return _constant_shapes(subject)
     batch = 3
     state = _final_state(subject, subject.windows(batch, 32))
     expected = state_shapes(subject.config)
@@ -49,6 +61,20 @@ def shapes(subject: Subject) -> tuple[Measurement, ...]:
     parts = sum(shape[0] for shape in expected.values())
     note = "; ".join(dict.fromkeys(wrong))
     return (measured("good_share", 1 - len(wrong) / parts, n=parts, note=note),)
+
+
+def _constant_shapes(subject: Subject) -> tuple[Measurement, ...]:
+    batch = 3
+    early, late = (_final_state(subject, subject.windows(batch, length)) for length in (32, 64))
+    wrong: list[str] = []
+    for name, tensor in late.tensors.items():
+        before = list(early[name].shape) if name in early else None
+        if tensor.ndim < 2 or len(tensor) != batch:
+            wrong.append(f"{name} is {list(tensor.shape)}, expected [{batch}, ...]")
+        elif before != list(tensor.shape):
+            wrong.append(f"{name} is {before} after 32 tokens and {list(tensor.shape)} after 64")
+    parts = len(late.tensors)
+    return (measured("good_share", 1 - len(wrong) / parts if parts else 0.0, n=parts, note="; ".join(wrong)),)
 
 
 def health(subject: Subject) -> tuple[Measurement, ...]:
@@ -108,10 +134,9 @@ def determinism(subject: Subject) -> tuple[Measurement, ...]:
     differences = {"logits": _largest(logits, again)}
     for name, tensor in state.tensors.items():
         differences[name] = _largest(tensor, state_again[name])
-    buffer = io.BytesIO()
-    torch.save(state.tensors, buffer)
-    buffer.seek(0)
-    restored = ModelState(torch.load(buffer, weights_only=True))
+    with tempfile.TemporaryDirectory() as folder:
+        state.save(Path(folder) / "state.safetensors")
+        restored = ModelState.restore(Path(folder) / "state.safetensors", subject.device)
     continued = subject.model(rest, state=state)
     differences["logits after restoring"] = _largest(continued, subject.model(rest, state=restored))
     where, difference = worst(differences)

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from gt import registry
+from gt import registry, user_models
 from gt.checkpoint import save_checkpoint
 from gt.data.corpus import text_file
-from gt.models.hybrid import HybridLM
+from gt.models.build import build_model
 from gt.tokenizers import Tokenizer, train_bpe
 from gt.training.config import TrainConfig
 from gt.training.optim import captured_step, cosine_schedule, make_optimizer, next_token_loss, train_step
@@ -42,6 +42,10 @@ def train(config: TrainConfig, report: Callable[[dict[str, Any]], None] = lambda
         ValueError: If a setting, a file or the corpus does not fit.
         FloatingPointError: If the loss is no longer finite; the log up to then is kept.
     """
+    if user_models.find(config.model) is not None:
+        raise ValueError(
+            f"{config.model} is a model of your own: train it with your own code, and give its weights to pytest --ckpt"
+        )
     spec = registry.resolve(config.model)
     for name in ("steps", "batch_size", "length", "log_every", "eval_every"):
         if getattr(config, name) < 1:
@@ -57,7 +61,7 @@ def train(config: TrainConfig, report: Callable[[dict[str, Any]], None] = lambda
     torch.manual_seed(config.seed)
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
-    model = HybridLM(spec.config(tokenizer.vocab_size)).to(device)
+    model = build_model(spec.config(tokenizer.vocab_size)).to(device)
     lr: float | torch.Tensor = torch.tensor(0.0, device=device) if device.type == "cuda" else 0.0
     optimizer = make_optimizer(model, lr, config.weight_decay)
     batches = train_stream.random_windows(config.batch_size, config.length, config.seed)

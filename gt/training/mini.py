@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gt.cache import Entry
-from gt.kernels import BACKENDS, resolve
+from gt.kernels import resolve
 from gt.training.optim import make_optimizer, train_step
 
 if TYPE_CHECKING:
@@ -50,13 +50,13 @@ def mini_training(subject: Subject) -> MiniTraining:
     entry = Entry(
         "mini-training",
         {
-            "config": repr(subject.config),
+            "model": subject.identity,
             "sabotage": request.sabotage,
             "seed": subject.seed,
             "steps": steps,
             "corpus": subject.corpus.sha256,
             "tokenizer": subject.tokenizer.sha256,
-            "kernels": {op: resolve(op, subject.device.type).backend.name for op in BACKENDS},
+            "kernels": {op: resolve(op, subject.device.type).backend.name for op in subject.ops},
             "environment": subject.environment(),
         },
     )
@@ -88,5 +88,8 @@ def _train(subject: Subject, steps: int) -> MiniTraining:
         subject.progress(step + 1, steps, f"loss {losses[-1]:.2f}")
         if not (math.isfinite(losses[-1]) and math.isfinite(norms[-1])):
             break
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    weights = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in model.state_dict().items()
+    }
     return MiniTraining(losses, norms, weights, cached=False)

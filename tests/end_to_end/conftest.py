@@ -119,7 +119,7 @@ def load(checkpoint: Path) -> Callable[..., Subject]:
 
 
 @pytest.fixture(scope="session")
-def warm(checkpoint: Path) -> None:
+def warm(shared: Path) -> None:
     """Loads what inner sessions need, for pytester forgets every module that one of them imports."""
     import torch
 

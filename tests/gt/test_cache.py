@@ -90,7 +90,8 @@ def trained(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     def ask(run_id: str, *, fresh: bool = False, seed: int = 0, loss: float = 1.0, **about: Any) -> Any:
         subject = SimpleNamespace(
             plan=SimpleNamespace(request=SimpleNamespace(run_id=run_id, fresh=fresh, sabotage=about.get("sabotage"))),
-            config="config",
+            identity="config",
+            ops=("wkv6", "ssd", "causal_conv1d"),
             seed=seed,
             loss=loss,
             g3_steps=2,

@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gt import registry
-from gt.checkpoint import inspect_checkpoint, load_weights, save_checkpoint
+from gt.checkpoint import inspect_checkpoint, load_into, load_weights, save_checkpoint
+from gt.models.build import build_model
 from gt.models.hybrid import HybridLM
 from gt.tokenizers import train_bpe
 
@@ -296,3 +297,20 @@ def test_a_legacy_file_of_another_model_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "old.pt"
     torch.save({"weight": torch.zeros(3)}, path)
     assert "is no GF-MH@TINY" in refusal(path)
+
+
+@pytest.mark.parametrize("variant", ["HY", "CP", "RF", "HGF-MH", "Mamba2", "GPT2"])
+def test_every_kind_of_model_is_written_and_found_again(variant: str, folder: Path) -> None:
+    spec = registry.resolve(variant, "TINY")
+    torch.manual_seed(0)
+    model = build_model(spec.config(VOCAB))
+    save_checkpoint(folder, model, step=1, tokens=1, training={})
+    info = inspect_checkpoint(folder, spec)
+    assert info.config == spec.config(VOCAB)
+    again = build_model(spec.config(VOCAB))
+    load_into(again, load_weights(info), spec.name, info)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor.bfloat16().float())
+    torch.save(model.state_dict(), folder / "legacy.pt")
+    assert inspect_checkpoint(folder / "legacy.pt", spec).config == spec.config(VOCAB)
+    assert f"holds {spec.name}, but GF-MH@TINY was asked for" in refusal(folder)

@@ -22,6 +22,14 @@ from gt import registry
         ("GF-MH@0.5m", None, "GF-MH@TINY"),
         ("rwkv6", "8M", "RWKV6@8M"),
         ("MAMBA2@tiny", "0.5M", "Mamba2@TINY"),
+        ("TINY", None, "HY@TINY"),
+        ("small", None, "HY@3.5M"),
+        ("5M", "3.5M", "HY@3.5M"),
+        ("Medium", None, "GF-MH@8M"),
+        ("8M", "8M", "GF-MH@8M"),
+        ("gpt2-3m", None, "GPT2@3.5M"),
+        ("GPT2-8M", None, "GPT2@8M"),
+        ("HGF-RH@125m", None, "HGF-RH@125M"),
     ],
 )
 def test_names_in_any_case_with_aliases(name: str, scale: str | None, expected: str) -> None:
@@ -34,11 +42,13 @@ def test_names_in_any_case_with_aliases(name: str, scale: str | None, expected: 
         ("GF-MX", None, "unknown model 'GF-MX': did you mean .*GF-MH"),
         ("FG-MH@8M", None, "unknown model 'FG-MH@8M': did you mean .*GF-MH"),
         ("rwkv", None, "did you mean RWKV6"),
-        ("zzzzqqq", None, "unknown model 'zzzzqqq': there are: GF, GF-MH"),
+        ("zzzzqqq", None, "unknown model 'zzzzqqq': there are: HY, GF, GF-MH"),
         ("", None, "unknown model ''"),
         ("GF-MH@3M", None, "unknown scale '3M' of model 'GF-MH@3M': did you mean .*3.5M"),
         ("GF-MH", "huge", "unknown scale 'huge'"),
         ("GF-MH@8M", "3.5M", "names the scale 8M, but 3.5M was asked for"),
+        ("MEDIUM", "3.5M", "model 'MEDIUM' names the scale 8M, but 3.5M was asked for"),
+        ("SMALL@8M", None, "unknown model 'SMALL@8M'"),
     ],
 )
 def test_unknown_names_offer_the_nearest(name: str, scale: str | None, message: str) -> None:

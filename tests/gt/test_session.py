@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from gt import registry
-from gt.models.hybrid import HybridLM
+from gt.models.build import build_model
 from gt.session import MAX_ROWS, Sessions
 from gt.tokenizers import Tokenizer, train_bpe
 
@@ -22,22 +23,22 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
     return Tokenizer(path)
 
 
-@pytest.fixture(scope="module")
-def model(tokenizer: Tokenizer) -> HybridLM:
+@pytest.fixture(scope="module", params=["GF-MH", "GPT2"])
+def model(tokenizer: Tokenizer, request: pytest.FixtureRequest) -> nn.Module:
     torch.manual_seed(1)
-    made = HybridLM(registry.resolve("GF-MH@TINY").config(tokenizer.vocab_size)).double()
+    made = build_model(registry.resolve(request.param, "TINY").config(tokenizer.vocab_size)).double()
     with torch.no_grad():
-        made.embedding.weight.mul_(20)  # an untrained model would answer the same to everything
+        made.get_parameter("embedding.weight").mul_(20)  # an untrained model would answer the same to everything
     return made
 
 
-def sessions(model: HybridLM, tokenizer: Tokenizer, texts: list[str]) -> Sessions:
+def sessions(model: nn.Module, tokenizer: Tokenizer, texts: list[str]) -> Sessions:
     made = Sessions(model, tokenizer, len(texts))
     made.feed(texts)
     return made
 
 
-def naive(model: HybridLM, tokenizer: Tokenizer, texts: list[str], count: int) -> str:
+def naive(model: nn.Module, tokenizer: Tokenizer, texts: list[str], count: int) -> str:
     """The whole text again for every new token."""
     tokens = [token for text in texts for token in tokenizer.encode(text)]
     start = len(tokens)
@@ -49,7 +50,7 @@ def naive(model: HybridLM, tokenizer: Tokenizer, texts: list[str], count: int) -
     return tokenizer.decode(new[: new.index(end)] if end in new else new)
 
 
-def test_answers_are_those_of_a_naive_loop(model: HybridLM, tokenizer: Tokenizer) -> None:
+def test_answers_are_those_of_a_naive_loop(model: nn.Module, tokenizer: Tokenizer) -> None:
     together = sessions(model, tokenizer, TEXTS)
     together.feed([" and", " over", ".", " sleeps again"])
     expected = [
@@ -60,24 +61,24 @@ def test_answers_are_those_of_a_naive_loop(model: HybridLM, tokenizer: Tokenizer
     assert len(set(expected)) > 1, "all the same: the test shows nothing"
 
 
-def test_a_row_does_not_see_the_others(model: HybridLM, tokenizer: Tokenizer) -> None:
+def test_a_row_does_not_see_the_others(model: nn.Module, tokenizer: Tokenizer) -> None:
     together = sessions(model, tokenizer, TEXTS).generate(6)
     assert together == [sessions(model, tokenizer, [text]).generate(6)[0] for text in TEXTS]
     assert sessions(model, tokenizer, TEXTS[::-1]).generate(6) == together[::-1]
 
 
-def test_many_rows_go_in_several_calls(model: HybridLM, tokenizer: Tokenizer) -> None:
+def test_many_rows_go_in_several_calls(model: nn.Module, tokenizer: Tokenizer) -> None:
     many = sessions(model, tokenizer, ["fox", "dog"] * (MAX_ROWS // 2 + 3)).generate(3)
     assert many[:2] == sessions(model, tokenizer, ["fox", "dog"]).generate(3)
     assert many == many[:2] * (MAX_ROWS // 2 + 3)
 
 
-def test_generating_goes_on_where_it_stopped(model: HybridLM, tokenizer: Tokenizer) -> None:
+def test_generating_goes_on_where_it_stopped(model: nn.Module, tokenizer: Tokenizer) -> None:
     one, other = sessions(model, tokenizer, ["the fox"]), sessions(model, tokenizer, ["the fox"])
     assert one.generate(3)[0] + one.generate(4)[0] == other.generate(7)[0]
 
 
-def test_a_score_is_the_log_likelihood_of_a_full_forward(model: HybridLM, tokenizer: Tokenizer) -> None:
+def test_a_score_is_the_log_likelihood_of_a_full_forward(model: nn.Module, tokenizer: Tokenizer) -> None:
     after = [" jumps", " over the lazy dog", " again", "."]
     scores = sessions(model, tokenizer, TEXTS).score(after)
     for text, more, score in zip(TEXTS, after, scores, strict=True):
@@ -88,14 +89,14 @@ def test_a_score_is_the_log_likelihood_of_a_full_forward(model: HybridLM, tokeni
         assert score == pytest.approx(expected, abs=1e-4)  # scored in fp32
 
 
-def test_scoring_leaves_the_conversation_where_it_was(model: HybridLM, tokenizer: Tokenizer) -> None:
+def test_scoring_leaves_the_conversation_where_it_was(model: nn.Module, tokenizer: Tokenizer) -> None:
     made = sessions(model, tokenizer, TEXTS)
     first = made.score(TEXTS)
     assert made.score(TEXTS) == first
     assert made.generate(5) == sessions(model, tokenizer, TEXTS).generate(5)
 
 
-def test_a_fork_leaves_no_trace(model: HybridLM, tokenizer: Tokenizer) -> None:
+def test_a_fork_leaves_no_trace(model: nn.Module, tokenizer: Tokenizer) -> None:
     made = sessions(model, tokenizer, ["the fox"])
     fork = made.fork()
     fork.feed([" sleeps again and again"])
@@ -128,7 +129,7 @@ def test_an_answer_ends_at_the_end_of_text(tokenizer: Tokenizer) -> None:
     assert made.generate(5) == [tokenizer.decode([299])]
 
 
-def test_bad_use_is_an_error(model: HybridLM, tokenizer: Tokenizer) -> None:
+def test_bad_use_is_an_error(model: nn.Module, tokenizer: Tokenizer) -> None:
     made = Sessions(model, tokenizer, 2)
     with pytest.raises(ValueError, match="nothing was fed yet"):
         made.generate(1)
@@ -140,7 +141,7 @@ def test_bad_use_is_an_error(model: HybridLM, tokenizer: Tokenizer) -> None:
         made.feed(["fox", ""])
 
 
-def test_scores_need_one_text_for_each_conversation(model: HybridLM, tokenizer: Tokenizer) -> None:
+def test_scores_need_one_text_for_each_conversation(model: nn.Module, tokenizer: Tokenizer) -> None:
     made = sessions(model, tokenizer, ["the fox", "a dog"])
     with pytest.raises(ValueError, match="1 texts for 2"):
         made.score(["a"])

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-HYBRID = frozenset({"states", "two_components", "streaming", "generation", "subword_tokenizer"})
+HYBRID = frozenset({"kernels", "states", "two_components", "streaming", "generation", "subword_tokenizer"})
 MODELS = {
     "GF-MH": HYBRID,
     "HY": HYBRID,
@@ -43,7 +43,7 @@ def plan_subject(request: Any) -> SimpleNamespace:
 
 class Subject:
     def __init__(self, plan: Any, progress: Any) -> None:
-        self.plan, self.progress = plan, progress
+        self.plan, self.progress, self.capabilities = plan, progress, plan.capabilities
 
     def describe(self) -> dict[str, Any]:
         request = self.plan.request

@@ -86,7 +86,7 @@ def test_a_planned_check_that_a_user_defines_is_no_longer_planned(tmp_path: Path
     [
         (("kind: gate", "kind: gates"), 5, "checks.X1.kind: expected one of gate, state"),
         (("tier: minimal", "tier: small"), 6, "checks.X1.tier: expected one of minimal, standard, extended"),
-        (("[states]", "[magic]"), 7, "checks.X1.requires: expected some of states"),
+        (("[states]", "[magic]"), 7, "checks.X1.requires: expected some of kernels"),
         (("[states]", "states"), 7, "checks.X1.requires: expected `array`, got `str`"),
         (("    remedy: Do something.\n", ""), 3, "checks.X1: object missing required field `remedy`"),
         (("    remedy", "    remedi"), 9, "unknown field `remedi`"),

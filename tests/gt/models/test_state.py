@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -11,7 +13,7 @@ from gt.models.state import ModelState
 @pytest.fixture
 def state() -> ModelState:
     layers = [{"rwkv_state": torch.randn(3, 2, 4, 4), "rwkv_shift": torch.randn(3, 8)} for _ in range(5)]
-    return ModelState.from_layers(layers, gate=torch.tensor(0.3))
+    return ModelState.from_layers(layers, [torch.tensor(0.3)])
 
 
 def test_layers_are_stacked_after_the_batch(state: ModelState) -> None:
@@ -69,3 +71,35 @@ def test_a_state_cannot_be_changed_in_place(state: ModelState) -> None:
         state.gate = None  # type: ignore[misc]
     with pytest.raises(TypeError):
         state["rwkv_state"] = torch.zeros(1)  # type: ignore[index]
+
+
+def test_what_was_saved_is_restored(state: ModelState, tmp_path: Path) -> None:
+    turned = ModelState({name: tensor.transpose(0, -1) for name, tensor in state.tensors.items()}, state.gate)
+    for one in (state, turned, state.map(torch.Tensor.bfloat16), ModelState({"lengths": torch.tensor([[3, 3]])})):
+        one.save(tmp_path / "state.safetensors")
+        back = ModelState.restore(tmp_path / "state.safetensors")
+        assert back.gate is None
+        assert back.tensors.keys() == one.tensors.keys()
+        assert all(torch.equal(back[name], one[name]) for name in one.tensors)
+        assert all(back[name].dtype == one[name].dtype for name in one.tensors)
+
+
+def test_a_file_that_holds_no_state_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "state.safetensors").write_bytes(b"nothing of the kind")
+    with pytest.raises(ValueError, match=r"holds no state .* expected a file that ModelState\.save wrote"):
+        ModelState.restore(tmp_path / "state.safetensors")
+
+
+def test_merge_puts_every_sequence_at_its_row(state: ModelState) -> None:
+    merged = ModelState.merge([([2, 0], state.select([0, 1])), ([1], state.select([2]))])
+    assert torch.equal(merged["rwkv_shift"], state["rwkv_shift"][[1, 2, 0]])
+    assert merged.gate is None
+
+
+def test_caches_of_different_lengths_are_padded_with_zeros() -> None:
+    short, long = (ModelState({"keys": torch.ones(1, 2, 3, length, 4)}) for length in (2, 5))
+    joined = ModelState.cat([short, long])["keys"]
+    assert joined.shape == (2, 2, 3, 5, 4)
+    assert joined[0, :, :, :2].all()
+    assert not joined[0, :, :, 2:].any()
+    assert joined[1].all()

@@ -1,0 +1,17 @@
+"""From a configuration to a model."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from gt.models.config import ModelConfig
+from gt.models.gpt2 import GPT2LM
+from gt.models.hybrid import HybridLM
+
+
+def build_model(config: ModelConfig) -> nn.Module:
+    """A freshly initialised model, drawn from torch's random numbers.
+
+    All models are called as `HybridLM` is.
+    """
+    return GPT2LM(config) if "attention" in config.mixers else HybridLM(config)
