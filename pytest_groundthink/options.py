@@ -18,7 +18,7 @@ _SHORT: dict[str, dict[str, Any]] = {
     "model": {
         "action": "append",
         "metavar": "NAME",
-        "help": "subject: VARIANT[@SCALE]; may be repeated (default: the shipped GF-MH checkpoint)",
+        "help": "subject: VARIANT[@SCALE], or module:factory; may be repeated (default: the shipped checkpoint)",
     },
     "ckpt": {
         "action": "append",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Self
 
@@ -105,7 +106,7 @@ class ModelState(Mapping[str, Tensor]):
     @classmethod
     def cat(cls, states: Sequence[Self]) -> Self:
         """Join states along the batch."""
-        ends = torch.tensor([state.batch_size for state in states]).cumsum(0).tolist()
+        ends = accumulate(state.batch_size for state in states)
         return cls.merge([(range(end - state.batch_size, end), state) for end, state in zip(ends, states, strict=True)])
 
     @classmethod

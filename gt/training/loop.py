@@ -50,6 +50,9 @@ def train(config: TrainConfig, report: Callable[[dict[str, Any]], None] = lambda
     for name in ("steps", "batch_size", "length", "log_every", "eval_every"):
         if getattr(config, name) < 1:
             raise ValueError(f"{name} is {getattr(config, name)}: expected at least 1")
+    limit = spec.config().max_positions
+    if limit and config.length > limit:
+        raise ValueError(f"length is {config.length}: {spec.name} has learned positions for {limit} tokens at most")
     device = _device(config.device)
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)

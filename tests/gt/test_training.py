@@ -60,6 +60,14 @@ def test_one_seed_gives_one_run(corpus: Path, tmp_path: Path) -> None:
     assert losses[0] == losses[1]
 
 
+@pytest.mark.parametrize("model", ["GPT2@TINY", "HY@TINY", "CP@TINY"])
+def test_every_kind_of_model_is_trained(corpus: Path, tmp_path: Path, model: str) -> None:
+    lines: list[dict[str, Any]] = []
+    out = train(settings(corpus, tmp_path, model=model, steps=6, lr=5e-3), lines.append)
+    assert inspect_checkpoint(out, registry.resolve(model)).step == 6
+    assert lines[-1]["loss"] < lines[0]["loss"]
+
+
 def test_a_given_tokenizer_is_taken_along(corpus: Path, tmp_path: Path) -> None:
     first = train(settings(corpus, tmp_path / "a", steps=1))
     second = train(settings(corpus, tmp_path / "b", steps=1, tokenizer=str(first / "tokenizer.json")))
@@ -72,6 +80,8 @@ def test_a_given_tokenizer_is_taken_along(corpus: Path, tmp_path: Path) -> None:
         ({"corpus": ()}, "no corpus"),
         ({"corpus": ("none.txt",)}, "no such file"),
         ({"model": "GF-MX"}, "unknown model"),
+        ({"model": "json:dumps"}, "json:dumps is a model of your own: train it with your own code"),
+        ({"model": "GPT2@TINY", "length": 513}, "length is 513: GPT2@TINY has learned positions for 512 tokens"),
         ({"device": "tpu"}, "unknown device 'tpu'"),
         ({"tokenizer": "none.json"}, "none.json"),
         ({"valid": ("none.txt",)}, "no such file"),
