@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -85,7 +85,7 @@ def step_parts(subject: Subject, batch: int, length: int, steps: int) -> tuple[P
     for step in range(WARMUP_STEPS + steps):
         tokens = torch.randint(subject.tokenizer.vocab_size, shape, generator=generator).to(subject.device)
         timeline = _Timeline(subject.device)
-        with _hooks(subject.model, timeline):
+        with _hooks(subject.model, optimizer, timeline):
             timeline.mark(REST)
             train_step(subject.model, optimizer, tokens, CLIP)
             timeline.mark(REST)
@@ -101,7 +101,7 @@ def step_parts(subject: Subject, batch: int, length: int, steps: int) -> tuple[P
 
 
 @contextmanager
-def _hooks(model: nn.Module, timeline: _Timeline) -> Iterator[None]:
+def _hooks(model: nn.Module, optimizer: torch.optim.Optimizer, timeline: _Timeline) -> Iterator[None]:
     handles: list[Any] = []
     waiting = {id(p) for p in model.parameters() if p.requires_grad}
 
@@ -133,6 +133,8 @@ def _hooks(model: nn.Module, timeline: _Timeline) -> Iterator[None]:
     for parameter in model.parameters():
         if parameter.requires_grad:
             handles.append(parameter.register_post_accumulate_grad_hook(accumulated))
+    # Where a parameter gets no gradient, clipping goes to the part before and the optimiser begins here.
+    handles.append(optimizer.register_step_pre_hook(lambda *arguments: timeline.mark(OPTIMIZER)))
     try:
         yield
     finally:
@@ -140,7 +142,8 @@ def _hooks(model: nn.Module, timeline: _Timeline) -> Iterator[None]:
             handle.remove()
 
 
-def _when_gradient_is_complete(output: Any, call: Any) -> None:
-    tensor = output if isinstance(output, Tensor) else output[0]
-    if tensor.requires_grad:
+def _when_gradient_is_complete(output: Any, call: Callable[[], None]) -> None:
+    """Call when autograd reaches a module's output: the tensor, or the first of several."""
+    tensor = output[0] if isinstance(output, tuple | list) else output
+    if isinstance(tensor, Tensor) and tensor.requires_grad:
         tensor.register_hook(lambda gradient: call())

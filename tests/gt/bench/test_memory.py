@@ -62,9 +62,7 @@ def test_the_rest_is_counted_from_the_parameters() -> None:
     assert predicted is not None
     assert predicted.parameters == sum(p.nbytes for p in model.parameters())
     assert predicted.gradients == sum(p.grad.nbytes for p in model.parameters() if p.grad is not None)
-    moments = sum(
-        value.nbytes for state in optimizer.state.values() for name, value in state.items() if name != "step"
-    )
+    moments = sum(value.nbytes for state in optimizer.state.values() for name, value in state.items() if name != "step")
     assert predicted.moments == moments
     assert predicted.logits == 4 * 2 * 8 * 512
     parts = (predicted.parameters, predicted.gradients, predicted.moments, predicted.activations, predicted.logits)

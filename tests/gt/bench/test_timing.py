@@ -52,6 +52,7 @@ def test_the_budget_limits_calls_and_then_repeats(budget_s: float, repeats: int,
     speed = timings.rate("a", 1)
     assert (speed.repeats, speed.calls) == (repeats, calls)
     assert speed.repeats >= MIN_REPEATS
+    assert len(machine.calls) <= max(budget_s, MIN_REPEATS) + WARMUP_CALLS
 
 
 def test_quartiles_are_ordered() -> None:
