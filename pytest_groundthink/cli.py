@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from gt import __version__
+from gt.bench.config import BenchConfig
 from gt.training.config import TrainConfig
 
 app = App(
@@ -82,6 +83,30 @@ def _progress(line: dict[str, Any], config: TrainConfig) -> str:
     if "valid_loss" in line:
         parts.append(f"validation loss {line['valid_loss']:.3f}")
     return "  ".join(parts)
+
+
+@app.command
+def bench(
+    *models: str, config: Annotated[BenchConfig | None, Parameter(name="*")] = None, json: Path | None = None
+) -> None:
+    """Measure training, forward and decoding speed, memory and early stability of models on this machine.
+
+    Args:
+        models: Models to measure, `VARIANT[@SCALE]`; the others are compared with the first. GF-MH if none is given.
+        config: Settings.
+        json: Write the record here as well.
+    """
+    from rich.console import Console
+
+    from pytest_groundthink.report.bench import run_and_report
+
+    console = Console()
+    try:
+        passed = run_and_report(models or ("GF-MH",), config or BenchConfig(), json, console)
+    except (ValueError, OSError) as error:
+        console.print(f"groundthink bench: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(4)
+    sys.exit(0 if passed else 1)
 
 
 def main() -> None:

@@ -1,0 +1,131 @@
+"""Predicted memory of a training step, and how much memory there is. Imports no torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+
+from gt.bench.record import Prediction
+from gt.models.config import LORA_DECAY, LORA_MIX, MIX_TARGETS, ModelConfig, parameter_counts, state_shapes
+
+ITEM_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2}
+
+HEADROOM = 0.8
+"""Share of the available memory that a cell may be predicted to need: allocators keep more than tensors hold."""
+
+# Numbers kept for the backward pass per token, in units of the width named; counted from what autograd saves.
+_NORM = 3  # input, normalised, scaled
+_RWKV = 21  # shift 2, mixing factors 5, mixed inputs 5, r k v w and the decay's exp 5, norm, gate and output 4
+_GATED_NORM = 5  # in units of d_inner: y, silu(z), their product, normalised, scaled
+_FUSION = 4  # both inputs joined 2, their difference, the share's product
+
+
+def predict(
+    config: ModelConfig, batch: int, length: int, dtype: str = "float32", backends: Mapping[str, str] | None = None
+) -> Prediction | None:
+    """Memory of a training step with AdamW, from the shapes alone.
+
+    With P numbers in the parameters, A kept by the forward pass and L = batch * length * vocabulary logits, gradients
+    take P and AdamW's moments 2 P. The peak is the larger of two moments: the end of the forward pass, when the last
+    step's gradients still exist (P + P + 2 P + A + 2 L, logits and their log-softmax), and the start of the backward
+    pass, when they are gone (P + 2 P + A + 3 L). A is, for each token and layer, with C the hidden size, D Mamba's
+    inner width, N its state size and H heads:
+
+    * two norms 6 C, feed-forward 2 * ffn_expand * C, and at the end of the model a norm 3 C;
+    * RWKV-6: 21 C, the hidden layers of its LoRAs (160 + 64), group-norm statistics 2 H;
+    * Mamba-2: projection 2 D + 2 N + H, convolution's input D + 2 N, the scan's inputs D + 2 N + H, gated norm 5 D;
+    * fusion: 4 C;
+    * what an op's backend keeps beyond its inputs and outputs (`_kept_by_ops`);
+
+    and the initial recurrent state of every sequence once.
+
+    Args:
+        config: Configuration of the model.
+        batch: Sequences.
+        length: Tokens per sequence.
+        dtype: Of parameters and activations.
+        backends: Name of the backend by op.
+
+    Returns:
+        The prediction, or None for a kind of model that the formula does not cover.
+    """
+    if not isinstance(config, ModelConfig) or not config.mixers or not set(config.mixers) <= {"rwkv", "mamba"}:
+        return None
+    item = ITEM_BYTES[dtype]
+    tokens = batch * length
+    parameters = item * parameter_counts(config)[0]
+    per_layer = _kept_per_token(config) + _kept_by_ops(config, backends or {})
+    states = batch * sum(prod(shape) for shape in state_shapes(config).values())
+    activations = item * (tokens * (config.num_layers * per_layer + _NORM * config.hidden_size) + states)
+    logits = item * tokens * config.vocab_size
+    return Prediction(
+        parameters=parameters,
+        gradients=parameters,
+        moments=2 * parameters,
+        activations=activations,
+        logits=logits,
+        peak=3 * parameters + activations + 2 * logits + max(parameters, logits),
+    )
+
+
+def _kept_per_token(config: ModelConfig) -> int:
+    C, D, N, heads = config.hidden_size, config.d_inner, config.d_state, config.mamba_heads
+    numbers = 2 * _NORM * C + 2 * config.ffn_expand * C
+    if "rwkv" in config.mixers:
+        numbers += _RWKV * C + len(MIX_TARGETS) * LORA_MIX + LORA_DECAY + 2 * config.num_heads
+    if "mamba" in config.mixers:
+        numbers += (2 * D + 2 * N + heads) + (D + 2 * N) + (D + 2 * N + heads) + _GATED_NORM * D
+    if len(config.mixers) > 1:
+        numbers += _FUSION * C
+    return numbers
+
+
+def _kept_by_ops(config: ModelConfig, backends: Mapping[str, str]) -> int:
+    """Numbers per token and layer that a backend keeps beyond an op's inputs and outputs; 0 for compiled kernels.
+
+    The token loops keep a state or its like for each token, the chunked forms one for each chunk (16 and 32 tokens)
+    and their intermediate products.
+    """
+    C, K, D, N = config.hidden_size, config.head_dim, config.d_inner, config.d_state
+    numbers = 0
+    if "rwkv" in config.mixers:
+        numbers += {"chunked": 15 * C + K * C // 16, "reference": 3 * K * C}.get(backends.get("wkv6", ""), 0)
+    if "mamba" in config.mixers:
+        numbers += {"chunked": 9 * D + N * D // 32, "reference": N * D}.get(backends.get("ssd", ""), 0)
+    return numbers
+
+
+def available_memory() -> int | None:
+    """Bytes that a process can still get without swapping, by the system and by the container's limit; None if unknown.
+
+    Linux says what is available; elsewhere it is all physical memory.
+    """
+    found: list[int] = []
+    for line in _lines("/proc/meminfo"):
+        if line.startswith("MemAvailable:"):
+            found.append(1024 * int(line.split()[1]))
+    if not found and hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    limit, used = (_lines(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
+    if limit and used and limit[0].isdecimal():
+        # The page cache counts as used, but goes when memory is needed.
+        stat = _lines("/sys/fs/cgroup/memory.stat")
+        cached = sum(int(line.split()[1]) for line in stat if line.startswith("inactive_file "))
+        found.append(int(limit[0]) - int(used[0]) + cached)
+    return min(found) if found else None
+
+
+def too_large(needed: int | None, available: int | None) -> str | None:
+    """Why a cell that needs this many bytes is not tried, or None if it may be."""
+    if needed is None or available is None or needed <= HEADROOM * available:
+        return None
+    return f"does not fit: about {needed / 2**20:,.0f} MiB needed, {available / 2**20:,.0f} MiB available"
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="ascii").splitlines()
+    except OSError:
+        return []

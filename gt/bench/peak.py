@@ -1,0 +1,139 @@
+"""Measured memory of training steps: peak of the CUDA allocator, or growth of a fresh process on the CPU.
+
+Run as `python -m gt.bench.peak` it is that process: a request as JSON on standard input, the result on standard output.
+"""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import torch
+
+from gt import registry
+from gt.models.hybrid import HybridLM
+from gt.subject import SubjectRequest, load_subject, plan_subject
+from gt.tokenizers import Tokenizer
+from gt.training.mini import CLIP, LR
+from gt.training.optim import make_optimizer, train_step
+
+STEPS = 3  # gradients of the step before are there from the second on
+WARMUP_MODEL, WARMUP_VOCAB_SIZE = "GF@TINY", 64  # both mixers; small beside what is measured
+
+
+class PeakRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What to measure: training steps of a subject's model at a batch size and length, on so many threads."""
+
+    subject: SubjectRequest
+    batch: int
+    length: int
+    threads: int
+
+
+class Peak(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes at the peak beyond those before the model was built, and how they were read."""
+
+    growth: int
+    method: str
+
+
+class PeakError(Exception):
+    """There is no measurement, with the reason in one line."""
+
+
+def measure(request: PeakRequest, device_type: str) -> Peak:
+    """Peak memory of three training steps, model and optimiser included.
+
+    Args:
+        request: What to measure.
+        device_type: "cpu" (in a fresh process) or "cuda" (in this one).
+
+    Raises:
+        PeakError: If there was not enough memory, or the process failed.
+    """
+    if device_type == "cuda":
+        try:
+            return _on_cuda(request)
+        except torch.OutOfMemoryError:
+            raise PeakError("does not fit: the GPU ran out of memory") from None
+        finally:
+            gc.collect()
+            torch.cuda.empty_cache()
+    done = subprocess.run(
+        [sys.executable, "-m", "gt.bench.peak"], input=msgspec.json.encode(request), capture_output=True, check=False
+    )
+    if done.returncode < 0:
+        raise PeakError(f"does not fit: the process was killed (signal {-done.returncode}), probably for its memory")
+    if done.returncode:
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        raise PeakError(f"the measuring process failed: {lines[-1] if lines else f'exit status {done.returncode}'}")
+    return msgspec.json.decode(done.stdout, type=Peak)
+
+
+def _on_cuda(request: PeakRequest) -> Peak:
+    gc.collect()
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    _train(request)
+    torch.cuda.synchronize()
+    return Peak(growth=torch.cuda.max_memory_allocated() - before, method="torch.cuda.max_memory_allocated")
+
+
+def _on_cpu(request: PeakRequest) -> Peak:
+    """Growth of this process, which must be fresh."""
+    torch.set_num_threads(request.threads)
+    _warm_up(plan_subject(request.subject).tokenizer)
+    gc.collect()
+    before, method = _resident(peak=False)
+    _forget_peak()
+    _train(request)
+    return Peak(growth=_resident(peak=True)[0] - before, method=method)
+
+
+def _warm_up(tokenizer: Path) -> None:
+    """Load what is loaded once for any model, which is no part of the growth: code, kernels, threads, the tokenizer."""
+    Tokenizer(tokenizer)
+    model = HybridLM(registry.resolve(WARMUP_MODEL).config(WARMUP_VOCAB_SIZE))
+    train_step(model, make_optimizer(model, LR), torch.zeros(1, 17, dtype=torch.long), CLIP)
+
+
+def _train(request: PeakRequest) -> None:
+    subject = load_subject(plan_subject(request.subject), lambda done, total, note: None)
+    torch.set_num_threads(request.threads)
+    optimizer = make_optimizer(subject.model, LR)
+    shape = (request.batch, request.length + 1)
+    for _ in range(STEPS):
+        tokens = torch.randint(subject.tokenizer.vocab_size, shape, device=subject.device)
+        train_step(subject.model, optimizer, tokens, CLIP)
+
+
+def _resident(*, peak: bool) -> tuple[int, str]:
+    """Resident bytes of this process, now or at their peak, and where that was read."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        fields = dict(line.split(":", 1) for line in status.read_text(encoding="ascii").splitlines() if ":" in line)
+        return 1024 * int(fields["VmHWM" if peak else "VmRSS"].split()[0]), "growth of VmRSS to VmHWM, fresh process"
+    import resource
+
+    # Without a way to read what is resident now, the peak of the start-up stands in: the growth is then a lower bound.
+    unit = 1 if sys.platform == "darwin" else 1024
+    used = unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used, "growth of ru_maxrss, fresh process: a lower bound"
+
+
+def _forget_peak() -> None:
+    """Let the peak start from what is resident now (Linux: proc(5), clear_refs)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        pass  # start-up needs little more than what stays: the peak of the steps lies above it
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(
+        msgspec.json.encode(_on_cpu(msgspec.json.decode(sys.stdin.buffer.read(), type=PeakRequest)))
+    )
