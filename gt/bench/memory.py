@@ -16,9 +16,10 @@ HEADROOM = 0.8
 """Share of the available memory that a cell may be predicted to need: allocators keep more than tensors hold."""
 
 # Numbers kept for the backward pass per token, in units of the width named; counted from what autograd saves.
-_NORM = 3  # input, normalised, scaled
+_NORM = {"native": 2, "reference": 3}  # input, scaled; normalised
 _RWKV = 21  # shift 2, mixing factors 5, mixed inputs 5, r k v w and the decay's exp 5, norm, gate and output 4
-_GATED_NORM = 5  # in units of d_inner: y, silu(z), their product, normalised, scaled
+_GATED_NORM = {"native": 3, "reference": 5}  # in units of d_inner: y, z, scaled; y silu(z), normalised
+_LOGITS = {"native": 1, "reference": 2}  # the loss: in units of the logits: they; their log-softmax
 _FUSION = 4  # both inputs joined 2, their difference, the share's product
 
 
@@ -28,14 +29,16 @@ def predict(
     """Memory of a training step with AdamW, from the shapes alone.
 
     With P numbers in the parameters, A kept by the forward pass and L = batch * length * vocabulary logits, gradients
-    take P and AdamW's moments 2 P. The peak is the larger of two moments: the end of the forward pass, when the last
-    step's gradients still exist (P + P + 2 P + A + 2 L, logits and their log-softmax), and the start of the backward
-    pass, when they are gone (P + 2 P + A + 3 L). A is, for each token and layer, with C the hidden size, D Mamba's
-    inner width, N its state size and H heads:
+    take P and AdamW's moments 2 P. The loss keeps l L, with l = 1 for the compiled kernel and 2 otherwise (logits and
+    their log-softmax). The peak is the larger of two moments: the end of the forward pass, when the last step's
+    gradients still exist (P + P + 2 P + A + l L), and the start of the backward pass, when they are gone
+    (P + 2 P + A + (l + 1) L). A is, for each token and layer, with C the hidden size, D Mamba's inner width, N its
+    state size and H heads (in brackets: without the compiled kernel of the norm):
 
-    * two norms 6 C, feed-forward 2 * ffn_expand * C, and at the end of the model a norm 3 C;
+    * two norms 4 C (6 C), feed-forward 2 * ffn_expand * C, and at the end of the model a norm 2 C (3 C);
     * RWKV-6: 21 C, the hidden layers of its LoRAs (160 + 64), group-norm statistics 2 H;
-    * Mamba-2: projection 2 D + 2 N + H, convolution's input D + 2 N, the scan's inputs D + 2 N + H, gated norm 5 D;
+    * Mamba-2: projection 2 D + 2 N + H, convolution's input D + 2 N, the scan's inputs D + 2 N + H, gated norm 3 D
+      (5 D);
     * fusion: 4 C;
     * what an op's backend keeps beyond its inputs and outputs (`_kept_by_ops`);
 
@@ -56,9 +59,12 @@ def predict(
     item = ITEM_BYTES[dtype]
     tokens = batch * length
     parameters = item * parameter_counts(config)[0]
-    per_layer = _kept_per_token(config) + _kept_by_ops(config, backends or {})
+    backends = backends or {}
+    # A backend that is none of the framework's keeps what ours keeps.
+    norm, loss = ("reference" if backends.get(op) == "reference" else "native" for op in ("rms_norm", "cross_entropy"))
+    per_layer = _kept_per_token(config, norm) + _kept_by_ops(config, backends)
     states = batch * sum(prod(shape) for shape in state_shapes(config).values())
-    activations = item * (tokens * (config.num_layers * per_layer + _NORM * config.hidden_size) + states)
+    activations = item * (tokens * (config.num_layers * per_layer + _NORM[norm] * config.hidden_size) + states)
     logits = item * tokens * config.vocab_size
     return Prediction(
         parameters=parameters,
@@ -66,17 +72,17 @@ def predict(
         moments=2 * parameters,
         activations=activations,
         logits=logits,
-        peak=3 * parameters + activations + 2 * logits + max(parameters, logits),
+        peak=3 * parameters + activations + _LOGITS[loss] * logits + max(parameters, logits),
     )
 
 
-def _kept_per_token(config: ModelConfig) -> int:
+def _kept_per_token(config: ModelConfig, norm: str) -> int:
     C, D, N, heads = config.hidden_size, config.d_inner, config.d_state, config.mamba_heads
-    numbers = 2 * _NORM * C + 2 * config.ffn_expand * C
+    numbers = 2 * _NORM[norm] * C + 2 * config.ffn_expand * C
     if "rwkv" in config.mixers:
         numbers += _RWKV * C + len(MIX_TARGETS) * LORA_MIX + LORA_DECAY + 2 * config.num_heads
     if "mamba" in config.mixers:
-        numbers += (2 * D + 2 * N + heads) + (D + 2 * N) + (D + 2 * N + heads) + _GATED_NORM * D
+        numbers += (2 * D + 2 * N + heads) + (D + 2 * N) + (D + 2 * N + heads) + _GATED_NORM[norm] * D
     if len(config.mixers) > 1:
         numbers += _FUSION * C
     return numbers

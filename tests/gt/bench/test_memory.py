@@ -66,7 +66,7 @@ def test_the_rest_is_counted_from_the_parameters() -> None:
     assert predicted.moments == moments
     assert predicted.logits == 4 * 2 * 8 * 512
     parts = (predicted.parameters, predicted.gradients, predicted.moments, predicted.activations, predicted.logits)
-    assert sum(parts) < predicted.peak <= sum(parts) + 2 * predicted.logits
+    assert sum(parts) <= predicted.peak <= sum(parts) + 2 * predicted.logits
 
 
 def test_prediction_grows_with_batch_length_vocabulary_and_precision() -> None:
