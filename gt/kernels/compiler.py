@@ -14,6 +14,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
@@ -40,10 +41,41 @@ def library(source: Path) -> ctypes.CDLL:
     Raises:
         CompilerMissing: If there is no compiler or it fails; a reason for a slower backend, not an error of the user.
     """
+    # Who asks for one asks for its neighbours next: they are compiled meanwhile.
+    for one in (source, *sorted(source.parent.glob("*.cpp"))):
+        if one not in _builds:
+            _builds[one] = _builders().submit(build, one)
+    target = _builds[source].result()
+    if isinstance(target, str):
+        raise CompilerMissing(target)
+    try:
+        return ctypes.CDLL(str(target))
+    except OSError as error:
+        raise CompilerMissing(f"{target} cannot be loaded: {error}") from error
+
+
+_builds: dict[Path, Future[Path | str]] = {}
+
+
+@cache
+def _builders() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="compile")
+
+
+def forget() -> None:
+    """Look again, at the next call, for what is compiled and whether there is a compiler."""
+    for running in _builds.values():
+        running.result()
+    _builds.clear()
+    library.cache_clear()
+
+
+def build(source: Path) -> Path | str:
+    """The compiled file of one source, from an earlier run or now; or why there is none."""
     found = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
     compiler = shlex.split(found or "")
     if not compiler:
-        raise CompilerMissing("no C++ compiler found (c++, g++, clang++ or $CXX)")
+        return "no C++ compiler found (c++, g++, clang++ or $CXX)"
     headers = sorted(source.parent.glob("*.h"))
     text = b"".join(path.read_bytes() for path in (source, *headers))
     # -march=native: another processor needs another build.
@@ -53,12 +85,11 @@ def library(source: Path) -> ctypes.CDLL:
     if not target.is_file():
         try:
             _compile(compiler, source, target)
+        except CompilerMissing as error:
+            return str(error)
         except OSError as error:
-            raise CompilerMissing(f"cannot build into {target.parent}: {error}") from error
-    try:
-        return ctypes.CDLL(str(target))
-    except OSError as error:
-        raise CompilerMissing(f"{target} cannot be loaded: {error}") from error
+            return f"cannot build into {target.parent}: {error}"
+    return target
 
 
 def _compile(compiler: list[str], source: Path, target: Path) -> None:

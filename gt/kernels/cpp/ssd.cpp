@@ -29,13 +29,13 @@ inline bool any(const float* values, long count) {
     return false;
 }
 
-inline void transpose(long rows, long columns, const float* from, long ld_from, float* to, long ld_to) {
+[[gnu::noinline]] void transpose(long rows, long columns, const float* from, long ld_from, float* to, long ld_to) {
     for (long i = 0; i < rows; ++i)
         for (long j = 0; j < columns; ++j) to[j * ld_to + i] = from[i * ld_from + j];
 }
 
 // Rows of a [B, T, H, width] tensor at one head, padded with zeros to `ld` columns.
-inline void gather(long tokens, long width, long stride, const float* from, float* to, long ld) {
+[[gnu::noinline]] void gather(long tokens, long width, long stride, const float* from, float* to, long ld) {
     for (long t = 0; t < tokens; ++t) {
         std::memcpy(to + t * ld, from + t * stride, sizeof(float) * width);
         for (long i = width; i < ld; ++i) to[t * ld + i] = 0;
@@ -53,7 +53,7 @@ struct Chunk {
         : P(P), N(N), Pp(padded(P)), Np(padded(N)), x(CHUNK * Pp), Bm(CHUNK * Np), Cm(CHUNK * Np), Bt(Np * CHUNK),
           scores(CHUNK * CHUNK), decay(CHUNK * CHUNK) {}
 
-    void read(long count, long H, long G, float A, const float* x_at, const float* dt_at, const float* B_at,
+    [[gnu::noinline]] void read(long count, long H, long G, float A, const float* x_at, const float* dt_at, const float* B_at,
               const float* C_at) {
         tokens = count;
         gather(tokens, P, H * P, x_at, x, Pp);
@@ -73,7 +73,7 @@ struct Chunk {
     }
 
     // scores = C B^T and decay = exp(c_i - c_j), both on and below the diagonal only.
-    void compare() {
+    [[gnu::noinline]] void compare() {
         transpose(tokens, Np, Bm, Np, Bt, CHUNK);
         std::memset(scores, 0, sizeof(float) * CHUNK * CHUNK);
         for (long i = 0; i < tokens; i += STRIP) {
@@ -89,7 +89,7 @@ struct Chunk {
     }
 
     // to = exp(c_last) from + sum_j B_j (exp(c_last - c_j) dt_j x_j)^T, [N, P]; `to` may be `from`. Uses `scaled`.
-    void advance(const float* from, float* to, float* scaled) {
+    [[gnu::noinline]] void advance(const float* from, float* to, float* scaled) {
         for (long j = 0; j < tokens; ++j)
             for (long p = 0; p < Pp; ++p) scaled[j * Pp + p] = to_end[j] * dt[j] * x[j * Pp + p];
         for (long i = 0; i < Np * Pp; ++i) to[i] = total * from[i];
