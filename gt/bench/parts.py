@@ -87,7 +87,7 @@ def step_parts(subject: Subject, batch: int, length: int, steps: int) -> tuple[P
         timeline = _Timeline(subject.device)
         with _hooks(subject.model, optimizer, timeline):
             timeline.mark(REST)
-            train_step(subject.model, optimizer, tokens, CLIP)
+            train_step(subject.model, optimizer, tokens, CLIP, halves=False)  # two at once have no one timeline
             timeline.mark(REST)
         if step >= WARMUP_STEPS:
             by_step.append(timeline.seconds())

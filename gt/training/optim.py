@@ -43,13 +43,14 @@ def cosine_schedule(step: int, steps: int, peak: float, warmup_ratio: float, fin
     return peak * (final_ratio + (1 - final_ratio) * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
-def loss_and_gradients(model: nn.Module, tokens_BT: Tensor) -> Tensor:
+def loss_and_gradients(model: nn.Module, tokens_BT: Tensor, halves: bool = True) -> Tensor:
     """The loss [], with its gradient in every parameter's `grad` (None where it does not reach).
 
     On a CPU the two halves of a batch are computed side by side, each by one thread: a model of this size is thousands
     of small operations, and sharing out each of them costs more than it saves, ten times more on a busy machine.
+    `halves=False` computes them as one, for a look at what takes how long.
     """
-    if tokens_BT.device.type != "cpu" or len(tokens_BT) < 2:
+    if not halves or tokens_BT.device.type != "cpu" or len(tokens_BT) < 2:
         loss = next_token_loss(model, tokens_BT)
         model.zero_grad(set_to_none=True)
         loss.backward()
@@ -75,14 +76,14 @@ def _halves() -> ThreadPoolExecutor:
 
 
 def train_step(
-    model: nn.Module, optimizer: torch.optim.Optimizer, tokens_BT: Tensor, clip: float
+    model: nn.Module, optimizer: torch.optim.Optimizer, tokens_BT: Tensor, clip: float, halves: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """One step of gradient descent.
+    """One step of gradient descent; `halves` as in `loss_and_gradients`.
 
     Returns:
         The loss, and the global gradient norm before clipping; scalars on the model's device.
     """
-    loss = loss_and_gradients(model, tokens_BT)
+    loss = loss_and_gradients(model, tokens_BT, halves)
     norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
     optimizer.step()
     return loss, norm.detach()
