@@ -111,7 +111,7 @@ class _SSD(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gy: Tensor, gfinal: Tensor) -> tuple[Tensor, ...]:
+    def backward(ctx: Any, gy: Tensor, gfinal: Tensor) -> tuple[Tensor | None, ...]:
         x, dt, A, Bm, Cm, D, s0 = ctx.saved_tensors
         B, T, H, _ = x.shape
         G, N = Bm.shape[2:]
@@ -119,9 +119,11 @@ class _SSD(torch.autograd.Function):
         gA, gD = (x.new_zeros(B, H) for _ in range(2))
         gB, gC = (x.new_empty(B, T, H, N) for _ in range(2))
         gs0 = gfinal.contiguous().clone()
-        call("ssd", "ssd_backward", ctx.sizes, x, dt, A, Bm, Cm, D, s0, gy.contiguous(), gx, gdt, gA, gB, gC, gD, gs0)
+        wanted = bool(ctx.needs_input_grad[6])
+        sizes = (*ctx.sizes, int(wanted))
+        call("ssd", "ssd_backward", sizes, x, dt, A, Bm, Cm, D, s0, gy.contiguous(), gx, gdt, gA, gB, gC, gD, gs0)
         gB, gC = (t.view(B, T, G, H // G, N).sum(3) for t in (gB, gC))
-        return gx, gdt, gA.sum(0), gB, gC, gD.sum(0), gs0
+        return gx, gdt, gA.sum(0), gB, gC, gD.sum(0), gs0 if wanted else None
 
 
 def ssd(

@@ -131,8 +131,8 @@ extern "C" void ssd_forward(long B, long T, long H, long P, long G, long N, cons
 }
 
 // gB and gC are [B, T, H, N], gA and gD [B, H]: the caller sums them over the heads of a group and over B.
-// gs0 holds the gradient of the final state on entry.
-extern "C" void ssd_backward(long B, long T, long H, long P, long G, long N, const float* x, const float* dt,
+// gs0 holds the gradient of the final state on entry; that of the initial state is written if it is wanted.
+extern "C" void ssd_backward(long B, long T, long H, long P, long G, long N, long wanted, const float* x, const float* dt,
                              const float* A, const float* Bm, const float* Cm, const float* D, const float* s0,
                              const float* gy, float* gx, float* gdt, float* gA, float* gB, float* gC, float* gD,
                              float* gs0, int threads) {
@@ -257,11 +257,12 @@ extern "C" void ssd_backward(long B, long T, long H, long P, long G, long N, con
                     std::memcpy(gC + (at + i * H) * N, gCc + i * Np, sizeof(float) * N);
                     for (long p = 0; p < Pp; ++p) scaled[i * Pp + p] = chunk.from_start[i] * gout[i * Pp + p];
                 }
+                if (c == 0 && !wanted) break;
                 for (long i = 0; i < size; ++i) gradient[i] *= chunk.total;
                 add_product(Np, Pp, q, chunk.Cm, 1, Np, scaled, Pp, gradient, Pp);
                 has_gradient = true;
             }
-            write_state(P, N, gradient, Pp, gs0 + bh * P * N);
+            if (wanted) write_state(P, N, gradient, Pp, gs0 + bh * P * N);
         }
     }
 }
