@@ -13,6 +13,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from gt.bench.config import BenchConfig
+from gt.bench.run import bench
 from gt.models.published import PublishedLM
 from gt.models.published_config import official_name, parameter_counts
 from gt.planning import SubjectPlan
@@ -193,6 +195,19 @@ def test_kernels_are_compared_at_the_groups_of_the_model(folder: Path) -> None:
     assert found["ops_resolved"] == 1
     assert found["worst_error_ratio"] is not None
     assert found["worst_error_ratio"] <= 1
+
+
+def test_it_can_be_benchmarked(folder: Path) -> None:
+    settings = {"batch": "1", "length": "8", "decode_batch": "2", "steps": 3, "repeats": 3, "threads": 1}
+    record = bench(["mamba2:mamba"], BenchConfig(device="cpu", **settings), lambda done, total, note: None)  # type: ignore[arg-type]
+    (cell,) = record.cells
+    assert cell.training is not None
+    assert cell.memory is not None
+    assert (cell.reason, cell.memory.predicted) == ("", None)
+    assert cell.memory.measured, cell.memory.reason
+    assert record.decoding[0].speed is not None
+    assert record.stability[0].finite_steps == 3
+    assert record.models[0]["checkpoint"]["path"] == str(folder / "mamba")
 
 
 def test_it_is_not_trained_here(folder: Path) -> None:
