@@ -35,9 +35,9 @@ class CheckpointInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a checkpoint without loading it.
 
     Attributes:
-        path: Folder or `.pt` file.
-        config: Configuration of the model inside; None for a model of the user's own.
-        sha256: Of the weights file.
+        path: Folder or file.
+        config: Configuration of the model inside; None where that is known otherwise.
+        sha256: Of the weights file; of published weights in shards, of all of them in the order of their names.
         step: Optimiser steps behind it, if known.
         tokens: Tokens seen, if known.
         tokenizer: Its tokenizer file, if it has one.
@@ -82,7 +82,7 @@ def inspect_checkpoint(path: Path, spec: ModelSpec) -> CheckpointInfo:
     vocab_size = shapes.get("embedding.weight", (0, 0))[0]
     config = spec.config(vocab_size)
     require_shapes(path, shapes, parameter_shapes(config), spec.name)
-    return CheckpointInfo(path=path, config=config, sha256=_sha256(path))
+    return CheckpointInfo(path=path, config=config, sha256=sha256_of(path))
 
 
 def _inspect_folder(path: Path, spec: ModelSpec) -> CheckpointInfo:
@@ -117,7 +117,7 @@ def _inspect_folder(path: Path, spec: ModelSpec) -> CheckpointInfo:
     return CheckpointInfo(
         path=path,
         config=header.model,
-        sha256=_sha256(path / WEIGHTS),
+        sha256=sha256_of(path / WEIGHTS),
         step=header.step,
         tokens=header.tokens,
         tokenizer=tokenizer,
@@ -148,7 +148,7 @@ def inspect_user_checkpoint(path: Path) -> CheckpointInfo:
     return CheckpointInfo(
         path=path,
         config=None,
-        sha256=_sha256(weights),
+        sha256=sha256_of(weights),
         tokenizer=tokenizer if tokenizer.is_file() else None,
         train_log=train_log if train_log.is_file() else None,
     )
@@ -274,9 +274,13 @@ def tokenizer_vocab_size(path: Path) -> int:
         raise ValueError(f"{path} is no tokenizer in the `tokenizers` JSON format: {error!r}") from error
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def sha256_of(*paths: Path) -> str:
+    """Hash of a file, or of several as if they were one, in this order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            hashlib.file_digest(file, lambda: digest)
+    return digest.hexdigest()
 
 
 def load_weights(info: CheckpointInfo) -> dict[str, Tensor]:

@@ -10,6 +10,8 @@ from gt import registry, user_models
 from gt.checkpoint import CheckpointInfo, inspect_checkpoint, inspect_user_checkpoint, tokenizer_vocab_size
 from gt.data.corpus import check_text_file
 from gt.models.config import ModelConfig
+from gt.models.published_config import PublishedConfig
+from gt.pretrained import PublishedModel, find_published
 from gt.registry import ModelSpec
 from gt.resources import fixtures_dir
 from gt.sabotage import SABOTAGES
@@ -25,9 +27,9 @@ class SubjectRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What was asked for on the command line.
 
     Attributes:
-        model: `VARIANT[@SCALE]`, or `module:factory` or a registered name for the user's own; None for the shipped
-            checkpoint.
-        ckpt: Checkpoint folder or `.pt` file; None for a fresh initialisation.
+        model: `VARIANT[@SCALE]`, `rwkv6:PATH` or `mamba2:PATH` for published weights, or `module:factory` or a
+            registered name for the user's own; None for the shipped checkpoint.
+        ckpt: Checkpoint folder or `.pt` file; None for a fresh initialisation, and for published weights.
         scale: Scale of a name that gives none.
         device: "auto", "cpu" or "cuda".
         dtype: Of parameters and activations; recurrent states stay in fp32.
@@ -66,11 +68,11 @@ class SubjectPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     label: str
     request: SubjectRequest
-    spec: ModelSpec | UserModel
+    spec: ModelSpec | UserModel | PublishedModel
     capabilities: frozenset[str]
     checkpoint: CheckpointInfo | None
     tokenizer: Path
-    config: ModelConfig | None
+    config: ModelConfig | PublishedConfig | None
     vocab_size: int
 
 
@@ -94,24 +96,35 @@ def plan_subject(request: SubjectRequest) -> SubjectPlan:
     if request.model is None and ckpt is None:
         ckpt = str(shipped)
     name = request.model or "GF-MH"
-    spec = user_models.find(name, request.scale) or registry.resolve(name, request.scale)
+    spec = (
+        find_published(name, request.scale)
+        or user_models.find(name, request.scale)
+        or registry.resolve(name, request.scale)
+    )
     if request.sabotage is not None:
         _require_breakable(request.sabotage, spec)
-    checkpoint = None
+    checkpoint = spec.checkpoint if isinstance(spec, PublishedModel) else None
     if ckpt is not None:
+        if isinstance(spec, PublishedModel):
+            raise ValueError(f"--ckpt {ckpt} was given for {name}, whose path is its checkpoint: leave --ckpt out")
         path = Path(ckpt).absolute()
         checkpoint = inspect_user_checkpoint(path) if isinstance(spec, UserModel) else inspect_checkpoint(path, spec)
     tokenizer = checkpoint.tokenizer if checkpoint and checkpoint.tokenizer else shipped / "tokenizer.json"
     tokens = tokenizer_vocab_size(tokenizer)
-    config = None
-    if isinstance(spec, ModelSpec):
+    config: ModelConfig | PublishedConfig | None = None
+    if isinstance(spec, PublishedModel):
+        config = spec.config
+    elif isinstance(spec, ModelSpec):
         config = (checkpoint and checkpoint.config) or spec.config(tokens)
         if tokens > config.vocab_size:
             raise ValueError(
                 f"tokenizer {tokenizer} has {tokens} tokens, but {ckpt} embeds {config.vocab_size}: "
                 "save the checkpoint as a folder with its own tokenizer.json"
             )
-    capabilities = spec.capabilities | ({"subword_tokenizer"} if is_subword(tokenizer) else set())
+    capabilities = spec.capabilities
+    # The shipped tokenizer's ids let published weights run; what those read in them is no text.
+    if not isinstance(spec, PublishedModel) or spec.checkpoint.tokenizer is not None:
+        capabilities |= {"tokenizer"} | ({"subword_tokenizer"} if is_subword(tokenizer) else set())
     if checkpoint is not None:
         capabilities |= {"checkpoint"}
         if checkpoint.train_log is not None:
@@ -128,10 +141,11 @@ def plan_subject(request: SubjectRequest) -> SubjectPlan:
     )
 
 
-def _require_breakable(sabotage: str, spec: ModelSpec | UserModel) -> None:
+def _require_breakable(sabotage: str, spec: ModelSpec | UserModel | PublishedModel) -> None:
     """Refuse a fault that this model cannot have."""
     if isinstance(spec, UserModel):
         raise ValueError(f"sabotage {sabotage!r} breaks a model of groundthink, and {spec.name} is your own")
-    needed = SABOTAGES[sabotage].needs
-    if not needed <= {*spec.variant.mixers, *spec.capabilities}:
-        raise ValueError(f"sabotage {sabotage!r} breaks {' and '.join(sorted(needed))}, which {spec.name} lacks")
+    mixers = spec.config.mixers if isinstance(spec, PublishedModel) else spec.variant.mixers
+    lacking = SABOTAGES[sabotage].needs - {*mixers, *spec.capabilities}
+    if lacking:
+        raise ValueError(f"sabotage {sabotage!r} needs {' and '.join(sorted(lacking))}, which {spec.name} lacks")

@@ -1,16 +1,29 @@
 """Published weights on disk: which files they are, what shape their model has, and the model itself.
 
-RWKV-6 x060 comes as RWKV-LM saves it; Mamba-2 with the names of mamba_ssm or of transformers. Inspecting reads headers
-only and needs no torch; loading never runs code from a file.
+RWKV-6 x060 comes as RWKV-LM saves it; Mamba-2 with the names of mamba_ssm or of transformers. On a command line they
+are `rwkv6:PATH` and `mamba2:PATH`. Inspecting reads headers only and needs no torch; loading never runs code from a
+file.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gt.checkpoint import Shapes, load_tensors, read_pt_header, read_safetensors_header, tokenizer_vocab_size
+import msgspec
+
+from gt import registry
+from gt.checkpoint import (
+    CheckpointInfo,
+    Shapes,
+    load_tensors,
+    read_pt_header,
+    read_safetensors_header,
+    sha256_of,
+    tokenizer_vocab_size,
+)
 from gt.models.published_config import KINDS, PublishedConfig, official_name
 from gt.pretrained_header import mamba2_config, naming_of, rwkv6_config
 
@@ -19,6 +32,67 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 _FOLDER_NAMES = ("model.safetensors", "pytorch_model.bin")  # what transformers and mamba_ssm write
+
+
+class PublishedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """Published weights at a scale, before they are loaded.
+
+    Attributes:
+        config: Shape of the model.
+        checkpoint: The weights.
+        scale: Name of the scale whose requirements the model must meet.
+    """
+
+    config: PublishedConfig
+    checkpoint: CheckpointInfo
+    scale: str
+
+    @property
+    def name(self) -> str:
+        """Kind, file or folder and scale, e.g. "rwkv6:RWKV-x060-World-1B6.pth@3.5M"; fit for the ids of tests."""
+        place = re.sub(r"[^\w.+-]", "_", self.checkpoint.path.name, flags=re.ASCII)
+        return f"{self.config.kind}:{place}@{self.scale}"
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What this kind of model offers to the checks."""
+        return registry.RECURRENT
+
+
+def split_name(name: str) -> tuple[str, str] | None:
+    """Kind and path of `KIND:PATH`, the kind in any case; None for any other name of a model."""
+    kind, colon, path = name.partition(":")
+    kind = kind.strip().lower()
+    return (kind, path) if colon and kind in KINDS else None
+
+
+def find_published(name: str, scale: str | None = None) -> PublishedModel | None:
+    """The published model of a name `rwkv6:PATH` or `mamba2:PATH`; None for any other name.
+
+    Args:
+        name: As on the command line. PATH is a weight file or folder (see `weight_files`), may begin with `~`, and is
+            relative to the current folder.
+        scale: Scale whose requirements it must meet; 3.5M by default.
+
+    Raises:
+        ValueError: In one line, if there is no path, the scale does not exist, or as `inspect_published` does.
+    """
+    parts = split_name(name)
+    if parts is None:
+        return None
+    kind, text = parts
+    if not text.strip():
+        raise ValueError(f"model {name!r} names no weights: expected {kind}:PATH, a weight file or a folder with one")
+    try:
+        path = Path(text).expanduser().absolute()
+    except RuntimeError as error:
+        raise ValueError(f"no weights at {text}: {error}") from None
+    canonical = registry.canonical_scale(scale or registry.DEFAULT_SCALE, name)
+    config = inspect_published(kind, path)
+    checkpoint = CheckpointInfo(
+        path=path, config=None, sha256=sha256_of(*weight_files(path)), tokenizer=find_tokenizer(path)
+    )
+    return PublishedModel(config=config, checkpoint=checkpoint, scale=canonical)
 
 
 def weight_files(path: Path) -> tuple[Path, ...]:

@@ -83,8 +83,9 @@ def _wrong_kernel(model: nn.Module) -> None:
 def _nan_weight(model: nn.Module) -> None:
     import torch
 
+    *_, last = (parameter for parameter in model.get_submodule("blocks").parameters() if parameter.ndim == 2)
     with torch.no_grad():
-        model.get_submodule("blocks.1.ffn.down").get_parameter("weight")[0, 0] = torch.nan
+        last[0, 0] = torch.nan
 
 
 def _leaking_future(model: nn.Module) -> None:
@@ -129,7 +130,9 @@ def _loud_embedding(model: nn.Module) -> None:
     import torch
 
     with torch.no_grad():
-        model.get_parameter("embedding.weight").mul_(50)
+        for name, parameter in model.named_parameters():
+            if name in ("embedding.weight", "head.weight"):
+                parameter.mul_(50)
 
 
 def _reversed_gradient(model: nn.Module) -> None:
@@ -183,8 +186,8 @@ def _eval_noise(model: nn.Module) -> None:
     def around(forward: Any, x: Tensor) -> Tensor:
         return torch.nn.functional.dropout(forward(x), 0.1, training=True)
 
-    for ffn in _parts(model, "ffn"):
-        _wrap(ffn, around)
+    for norm in _parts(model, "mix_norm"):
+        _wrap(norm, around)
 
 
 def _deaf(model: nn.Module) -> None:
@@ -213,9 +216,9 @@ SABOTAGES: dict[str, Sabotage] = {
     "dropped-state": Sabotage("RWKV's state is dropped at the boundary between calls", "G1c", _dropped_state, _RWKV),
     "batch-leak": Sabotage("1% of the batch's mean reaches every row", "G1d", _batch_leak),
     "unreached-mixers": Sabotage("no gradient reaches the mixers", "G1e", _unreached_mixers, _RWKV | _MAMBA),
-    "loud-embedding": Sabotage("the embedding is initialised 50 times too large", "G2", _loud_embedding),
+    "loud-embedding": Sabotage("embedding and head are initialised 50 times too large", "G2", _loud_embedding),
     "reversed-gradient": Sabotage("gradients have the wrong sign", "G3", _reversed_gradient),
-    "dead-mamba": Sabotage("Mamba's output is zero", "G4", _dead_mamba, _MAMBA),
+    "dead-mamba": Sabotage("Mamba's output is zero", "G4", _dead_mamba, _RWKV | _MAMBA),
     "missing-layer": Sabotage("the last layer's state is not handed out", "S0", _missing_layer, _STATES),
     "exploding-state": Sabotage(
         "RWKV's state is 10,000 times too large", "S1", _change_state("rwkv", "rwkv_state", lambda t: t * 1e4), _RWKV

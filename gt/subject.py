@@ -13,7 +13,9 @@ from gt.data.corpus import Corpus, python_reference, text_file
 from gt.machine import cpu_name, device_name
 from gt.measurement import Unmeasurable
 from gt.models.config import MIXER_OPS, ModelConfig
+from gt.models.published_config import PublishedConfig, parameter_counts
 from gt.planning import SubjectPlan, SubjectRequest, plan_subject
+from gt.pretrained import PublishedModel, load_published
 from gt.tokenizers import Tokenizer
 from gt.user_models import UserModel
 
@@ -57,12 +59,11 @@ class Subject:
         self.progress = progress
         self.device = torch.device(device_name(plan.request.device))
         self.dtype: torch.dtype = getattr(torch, plan.request.dtype)
-        self.tokenizer = Tokenizer(plan.tokenizer)
-        weights = load_weights(plan.checkpoint) if plan.checkpoint else None
-        self.model = self.build(weights).to(self.dtype)
+        self.tokenizer = Tokenizer(plan.tokenizer, None if "tokenizer" in plan.capabilities else plan.vocab_size)
+        self.model = self._ready(self._load()).to(self.dtype)
 
     @property
-    def config(self) -> ModelConfig:
+    def config(self) -> ModelConfig | PublishedConfig:
         """Configuration of the model.
 
         Raises:
@@ -104,20 +105,34 @@ class Subject:
         mixers = self.plan.config.mixers if self.plan.config else ()
         return tuple(op for mixer in mixers for op in MIXER_OPS[mixer])
 
-    def build(self, weights: dict[str, Tensor] | None = None) -> nn.Module:
-        """A new model of the subject's kind in fp32, with its sabotage: fresh from the seed, or with weights."""
+    def build(self) -> nn.Module:
+        """A new model of the subject's kind in fp32, fresh from the seed, with its sabotage."""
+        return self._ready(self._fresh())
+
+    def _load(self) -> nn.Module:
+        """The model with the weights of its checkpoint in fp32; a fresh one without."""
+        spec, info = self.plan.spec, self.plan.checkpoint
+        if isinstance(spec, PublishedModel):
+            return load_published(spec.config, spec.checkpoint.path)
+        model = self._fresh()
+        if info is not None:
+            load_into(model, load_weights(info), spec.name, info)
+        return model
+
+    def _fresh(self) -> nn.Module:
         import torch
 
         from gt.models.build import build_model
-        from gt.sabotage import plant
 
         spec = self.plan.spec
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             model = spec.build(self.vocab_size) if isinstance(spec, UserModel) else build_model(self.config)
-        model = model.float()
-        if weights is not None:
-            load_into(model, weights, self.plan.spec.name, self.plan.checkpoint)
+        return model.float()
+
+    def _ready(self, model: nn.Module) -> nn.Module:
+        from gt.sabotage import plant
+
         if self.plan.request.sabotage is not None:
             plant(self.plan.request.sabotage, model)
         return model.to(self.device).eval()
@@ -211,8 +226,10 @@ class Subject:
         """The scorecard's record of the subject, JSON types only."""
         from gt.kernels import resolve
 
-        total, non_embedding = _parameter_counts(self.model)
-        info = self.plan.checkpoint
+        spec, info = self.plan.spec, self.plan.checkpoint
+        total, non_embedding = (
+            parameter_counts(spec.config) if isinstance(spec, PublishedModel) else _parameter_counts(self.model)
+        )
         kernels: dict[str, dict[str, str | None]] = {}
         for op in self.ops:
             try:
@@ -221,14 +238,14 @@ class Subject:
             except ValueError as error:  # G0 judges it
                 kernels[op] = {"backend": None, "reason": str(error)}
         return {
-            "model": self.plan.spec.name.partition("@")[0],
-            "scale": self.plan.spec.scale,
+            "model": spec.name.rpartition("@")[0],
+            "scale": spec.scale,
             "capabilities": sorted(self.capabilities),
             "params": {"total": total, "non_embedding": non_embedding},
             "checkpoint": info
             and {"path": str(info.path), "sha256": info.sha256, "step": info.step, "tokens": info.tokens},
             "tokenizer": {
-                "kind": self.tokenizer.kind,
+                "kind": self.tokenizer.kind if "tokenizer" in self.capabilities else "borrowed",
                 "vocab_size": self.tokenizer.vocab_size,
                 "sha256": self.tokenizer.sha256,
             },

@@ -15,12 +15,16 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from gt.models.published_config import KINDS
+
 if TYPE_CHECKING:
     from torch import nn
 
 GROUP = "groundthink.models"
 OFFERABLE = frozenset({"states", "streaming", "generation", "two_components"})
 """Capabilities that a model of the user's own can have by itself."""
+
+_PUBLISHED = " or ".join(f"{kind}:PATH" for kind in KINDS)
 
 Factory = Callable[..., Any]
 F = TypeVar("F", bound=Factory)
@@ -190,7 +194,7 @@ def _import(target: str) -> Factory:
     """What `module:factory` names."""
     module_name, _, path = target.partition(":")
     if not all(part.isidentifier() for text in (module_name, path) for part in text.split(".")):
-        raise _NotFoundError("expected NAME[@SCALE], or module:factory for a model of your own")
+        raise _NotFoundError(f"expected NAME[@SCALE], {_PUBLISHED}, or module:factory for a model of your own")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)  # the command `pytest`, unlike `python -m pytest`, leaves it out
@@ -199,7 +203,9 @@ def _import(target: str) -> Factory:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise
-        raise _NotFoundError(f"no module {module_name} is installed or lies in {here}") from None
+        raise _NotFoundError(
+            f"no module {module_name} is installed or lies in {here}; published weights are {_PUBLISHED}"
+        ) from None
     for part in path.split("."):
         if not hasattr(found, part):
             raise _NotFoundError(f"{module_name} has no {path}; expected a class or function that builds the model")

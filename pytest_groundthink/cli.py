@@ -66,7 +66,7 @@ def train(config: Annotated[TrainConfig | None, Parameter(name="*")] = None) -> 
         with Live(console=console, refresh_per_second=4) as live:
             out = run(config, lambda line: live.update(_progress(line, config)))
     except (ValueError, OSError, FloatingPointError) as error:
-        console.print(f"groundthink train: {error}", style="red", highlight=False)
+        console.print(f"groundthink train: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(1 if isinstance(error, FloatingPointError) else 4)
     console.print(f"checkpoint: {out}")
     console.print(f"judge it:   pytest -m graduation --model {config.model} --ckpt {Path(out)} --scorecard out.json")

@@ -6,6 +6,7 @@ from typing import Any
 
 from gt import registry, user_models
 from gt.models.config import cache_size, flops_per_token, parameter_counts, state_size
+from gt.models.published_config import KINDS
 
 BYTES = 4  # states are kept in fp32
 WIDE = 115  # columns of a terminal that has room for the summaries
@@ -100,6 +101,8 @@ def print_names() -> None:
     console.print(table)
     aliases = ", ".join(f"{name} = {model}" for name, model in registry.ALIASES.items())
     console.print(f"Names of the documents: {aliases}.", highlight=False)
+    published = " or ".join(f"{kind}:PATH ({title})" for kind, title in KINDS.items())
+    console.print(f"Published weights: {published}.", highlight=False)
     own = user_models.names()
     if own:
         console.print(f"Your own: {', '.join(own)}.", highlight=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,14 @@ _SHORT: dict[str, dict[str, Any]] = {
     "model": {
         "action": "append",
         "metavar": "NAME",
-        "help": "subject: VARIANT[@SCALE], or module:factory; may be repeated (default: the shipped checkpoint)",
+        "help": "subject: VARIANT[@SCALE], rwkv6:PATH or mamba2:PATH for published weights, or module:factory; may be "
+        "repeated (default: the shipped checkpoint)",
     },
     "ckpt": {
         "action": "append",
         "metavar": "PATH",
-        "help": "checkpoint folder or .pt file of the subject; with several subjects one for each, in order",
+        "help": "checkpoint folder or .pt file of the subject; with several subjects one for each, in order, but for "
+        "published weights",
     },
     "scorecard": {
         "metavar": "FILE.json",
@@ -88,11 +90,8 @@ class Settings:
         get = config.getoption
         models: list[str | None] = get("gt_model") or []
         ckpts: list[str | None] = get("gt_ckpt") or []
-        if models and ckpts and len(models) != len(ckpts):
-            raise ValueError(
-                f"--ckpt was given {len(ckpts)} times for {len(models)} models: give one checkpoint for each --model, "
-                "in the same order, or none"
-            )
+        if models and ckpts:
+            ckpts = _one_each(models, ckpts)
         count = max(len(models), len(ckpts), 1)
         there = config.invocation_params.dir
         scorecard, checks = get("gt_scorecard"), get("gt_checks")
@@ -116,6 +115,24 @@ class Settings:
     def strict(self) -> frozenset[str]:
         """Options that turn a band's WARN into FAIL."""
         return frozenset({"require-kernels"} if self.require_kernels else ())
+
+
+def _one_each(models: Sequence[str | None], ckpts: Sequence[str | None]) -> list[str | None]:
+    """The checkpoint of every model. Published weights have none beside themselves and may be left out of the count."""
+    from gt.pretrained import split_name
+
+    if len(ckpts) == len(models):
+        return list(ckpts)
+    takers = [index for index, model in enumerate(models) if split_name(model or "") is None]
+    if not takers:
+        raise ValueError("--ckpt was given for published weights alone, whose path is their checkpoint: leave it out")
+    if len(ckpts) != len(takers):
+        raise ValueError(
+            f"--ckpt was given {len(ckpts)} times for {len(takers)} models: give one checkpoint for each --model, "
+            "in the same order, or none"
+        )
+    given = dict(zip(takers, ckpts, strict=True))
+    return [given.get(index) for index in range(len(models))]
 
 
 def add_options(parser: pytest.Parser) -> None:

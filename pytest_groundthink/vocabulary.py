@@ -23,13 +23,14 @@ CAPABILITIES = {
     "two_components": "an RWKV and a Mamba component",
     "streaming": "continuing from a state",
     "generation": "text generation",
+    "tokenizer": "the tokenizer of its weights (needs tokenizer.json beside the weights)",
     "subword_tokenizer": "a subword tokenizer",
     "checkpoint": "trained weights (give --ckpt)",
     "training_log": "a training log beside its weights",
 }
 """What a check may require, in words that complete "the subject lacks ..."."""
 
-EVIDENCE = frozenset({"checkpoint", "training_log"})
+EVIDENCE = frozenset({"checkpoint", "tokenizer", "training_log"})
 """Capabilities that a subject of the same kind could have: where they are missing, data is missing."""
 
 MARKERS = {

@@ -22,7 +22,14 @@ ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 CHECKPOINT = ROOT / "fixtures" / "checkpoints" / "gf-mh-3.5m"
-PAPERS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "docs/bench.md"]
+PAPERS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "benchmarks/README.md",
+    "docs/bench.md",
+    "docs/published-weights.md",
+]
 GPU = re.compile(r"^(nvidia-|cuda-|triton)")
 
 

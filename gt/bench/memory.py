@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gt.bench.record import Prediction
 from gt.models.config import LORA_DECAY, LORA_MIX, MIX_TARGETS, ModelConfig, parameter_counts, state_shapes
+from gt.models.published_config import PublishedConfig
 
 ITEM_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2}
 
@@ -24,7 +25,11 @@ _FUSION = 4  # both inputs joined 2, their difference, the share's product
 
 
 def predict(
-    config: ModelConfig, batch: int, length: int, dtype: str = "float32", backends: Mapping[str, str] | None = None
+    config: ModelConfig | PublishedConfig,
+    batch: int,
+    length: int,
+    dtype: str = "float32",
+    backends: Mapping[str, str] | None = None,
 ) -> Prediction | None:
     """Memory of a training step with AdamW, from the shapes alone.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
+from typing import ClassVar
 
 import msgspec
 
@@ -34,8 +35,10 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         conv_width: Taps of Mamba-2's causal convolution.
         ffn_expand: Width of the feed-forward layer in units of hidden_size.
         max_positions: Learned positions of GPT-2, its longest text; 0 where nothing limits the length.
+        num_groups: Groups of Mamba-2's heads that share B and C.
     """
 
+    num_groups: ClassVar[int] = 1
     variant: str
     scale: str
     vocab_size: int

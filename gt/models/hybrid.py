@@ -99,23 +99,24 @@ class Block(nn.Module):
         return x_BTC + self.ffn(self.ffn_norm(x_BTC)), new_state, seen
 
 
-class HybridLM(nn.Module):
-    """A language model of parallel RWKV-6 and Mamba-2 blocks.
+class BlockLM(nn.Module):
+    """A recurrent language model: `embedding`, `blocks` in a row, `norm`, and a head tied to the embedding.
 
-    Args:
-        config: Its shape.
-
-    Example:
-        ``logits, states = model(tokens_BT, return_states=True)`` then ``model(next_BT, state=states)``.
+    What differs is in `__init__` of the subclasses, in `embed` and in `read_out`.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
-        nn.init.normal_(self.embedding.weight, std=INIT_STD)
-        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
-        self.norm = RMSNorm(config.hidden_size)
+    embedding: nn.Embedding
+    blocks: nn.ModuleList
+    norm: nn.Module
+
+    def embed(self, tokens_BT: Tensor) -> Tensor:
+        """What the first block reads, [B, T, C]."""
+        x_BTC: Tensor = self.embedding(tokens_BT)
+        return x_BTC
+
+    def read_out(self, x_BTC: Tensor) -> Tensor:
+        """Logits [B, T, vocabulary] from what the last block wrote."""
+        return F.linear(self.norm(x_BTC), self.embedding.weight)
 
     def forward(
         self,
@@ -139,14 +140,14 @@ class HybridLM(nn.Module):
             ValueError: If there is no token.
         """
         require_tokens(tokens_BT)
-        x = self.embedding(tokens_BT)
+        x = self.embed(tokens_BT)
         layer_states: list[LayerState] = []
         activations: list[Activations] = []
         for index, block in enumerate(self.blocks):
             x, layer_state, seen = block(x, state.layer(index) if state is not None else None)
             layer_states.append(layer_state)
             activations.append(seen)
-        logits = F.linear(self.norm(x), self.embedding.weight)
+        logits = self.read_out(x)
         if not (return_states or return_activations):
             return logits
         extras: list[ModelState | Activations] = []
@@ -156,3 +157,22 @@ class HybridLM(nn.Module):
         if return_activations:
             extras.append({name: torch.stack([seen[name] for seen in activations], dim=1) for name in activations[0]})
         return (logits, *extras)  # type: ignore[return-value]  # the flags fix the length of the tuple
+
+
+class HybridLM(BlockLM):
+    """A language model of parallel RWKV-6 and Mamba-2 blocks.
+
+    Args:
+        config: Its shape.
+
+    Example:
+        ``logits, states = model(tokens_BT, return_states=True)`` then ``model(next_BT, state=states)``.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+        nn.init.normal_(self.embedding.weight, std=INIT_STD)
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
+        self.norm = RMSNorm(config.hidden_size)

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gt.kernels.reference import state_dtype
-from gt.models.hybrid import INIT_STD, Activations
+from gt.models.hybrid import INIT_STD, Activations, BlockLM
 from gt.models.mamba2 import Mamba2
 from gt.models.norm import NORM_EPS, RMSNorm
 from gt.models.published_config import PublishedConfig, PublishedMamba2, PublishedRWKV6
 from gt.models.rwkv6 import RWKV6TimeMix, previous_token
-from gt.models.state import LayerState, ModelState
+from gt.models.state import LayerState
 
 
 class ChannelMix(nn.Module):
@@ -106,8 +106,8 @@ class Mamba2Block(nn.Module):
         return x_BTC.to(state_dtype(dtype)) + mixed, new_state, {"mamba_out": mixed}
 
 
-class PublishedLM(nn.Module):
-    """A published language model, with the interface of `gt.models.hybrid.HybridLM`.
+class PublishedLM(BlockLM):
+    """A published language model, called as `gt.models.hybrid.HybridLM` is.
 
     Its state adds `ffn_shift` [B, L, C] for RWKV-6: the last token's input to the channel mix. A model that is built
     rather than loaded starts as its authors start it.
@@ -125,7 +125,7 @@ class PublishedLM(nn.Module):
         if isinstance(config, PublishedRWKV6):
             self.input_norm = nn.LayerNorm(C, eps=NORM_EPS)
             self.blocks = nn.ModuleList(RWKV6Block(config, layer) for layer in range(config.num_layers))
-            self.norm: nn.Module = nn.LayerNorm(C, eps=NORM_EPS)
+            self.norm = nn.LayerNorm(C, eps=NORM_EPS)
             self.head = nn.Linear(C, vocab_size, bias=False)
             nn.init.uniform_(self.embedding.weight, -1e-4, 1e-4)
             nn.init.orthogonal_(self.head.weight, gain=0.5 * math.sqrt(max(vocab_size / C, 1)))
@@ -135,40 +135,12 @@ class PublishedLM(nn.Module):
             self.head = None if config.tied else nn.Linear(C, vocab_size, bias=False)
             nn.init.normal_(self.embedding.weight, std=INIT_STD)
 
-    def forward(
-        self,
-        tokens_BT: Tensor,
-        state: ModelState | None = None,
-        return_states: bool = False,
-        return_activations: bool = False,
-    ) -> Tensor | tuple[Tensor, ModelState] | tuple[Tensor, Activations] | tuple[Tensor, ModelState, Activations]:
-        """Logits of the next token.
+    def embed(self, tokens_BT: Tensor) -> Tensor:
+        """What the first block reads, [B, T, C]."""
+        x_BTC = super().embed(tokens_BT)
+        return x_BTC if self.input_norm is None else self.input_norm(x_BTC)
 
-        Args:
-            tokens_BT: Token ids.
-            state: State to continue from; None at the start of a text.
-            return_states: Also return the state after the last token.
-            return_activations: Also return the mixer's output of every layer, stacked [B, L, T, C].
-
-        Returns:
-            Logits [B, T, vocabulary], then the state and the activations if asked for, in this order.
-        """
-        x = self.embedding(tokens_BT)
-        if self.input_norm is not None:
-            x = self.input_norm(x)
-        layer_states: list[LayerState] = []
-        activations: list[Activations] = []
-        for index, block in enumerate(self.blocks):
-            x, layer_state, seen = block(x, state.layer(index) if state is not None else None)
-            layer_states.append(layer_state)
-            activations.append(seen)
-        normed = self.norm(x.to(self.embedding.weight.dtype))
-        logits = F.linear(normed, self.embedding.weight) if self.head is None else self.head(normed)
-        if not (return_states or return_activations):
-            return logits
-        extras: list[ModelState | Activations] = []
-        if return_states:
-            extras.append(ModelState.from_layers(layer_states))
-        if return_activations:
-            extras.append({name: torch.stack([seen[name] for seen in activations], dim=1) for name in activations[0]})
-        return (logits, *extras)  # type: ignore[return-value]  # the flags fix the length of the tuple
+    def read_out(self, x_BTC: Tensor) -> Tensor:
+        """Logits [B, T, vocabulary] from what the last block wrote."""
+        x_BTC = x_BTC.to(self.embedding.weight.dtype)
+        return super().read_out(x_BTC) if self.head is None else self.head(self.norm(x_BTC))

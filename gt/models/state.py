@@ -20,7 +20,8 @@ class ModelState(Mapping[str, Tensor]):
     """State of every layer, stacked: name -> [B, L, ...]. What is in it is not to be changed in place.
 
     `rwkv_state` is [B, L, H, K, V], `mamba_state` [B, L, heads, headdim, d_state], both fp32; `rwkv_shift` [B, L, C]
-    is the last token's input to the time mix, `mamba_conv` [B, L, conv_dim, W - 1] the convolution's last inputs.
+    is the last token's input to the time mix, `ffn_shift` [B, L, C] that to the channel mix (published RWKV-6 alone),
+    `mamba_conv` [B, L, conv_dim, W - 1] the convolution's last inputs.
     GPT-2 has `keys` and `values` [B, L, H, S, D] and the number of tokens behind each sequence, `lengths` [B, L]: its
     sequences need not be equally long, and what lies beyond a length is padding.
     `state["gate"]` is the mean RWKV share of the fusion in the call that returned the state (absent where there is

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from gt.kernels import reference, resolve
 from gt.measurement import Measurement, measured
-from gt.models.config import ModelConfig
 from gt.probes.compare import relative_error, worst
 
 if TYPE_CHECKING:
@@ -51,8 +50,8 @@ def resolution_and_agreement(subject: Subject) -> tuple[Measurement, ...]:
     )
 
 
-def _inputs(op: str, config: ModelConfig, seed: int) -> list[Tensor]:
-    """Random inputs at the model's head sizes, in fp64 on the CPU; decays from weak to strong."""
+def _inputs(op: str, config: Any, seed: int) -> list[Tensor]:
+    """Random inputs at the head sizes of a model that runs on the op, in fp64 on the CPU; decays weak to strong."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
@@ -69,13 +68,13 @@ def _inputs(op: str, config: ModelConfig, seed: int) -> list[Tensor]:
     if op == "ssd":
         H, P, N = config.mamba_heads, config.mamba_head_dim, config.d_state
         dt, A = log_uniform(1e-3, 0.3, BATCH, LENGTH, H), -log_uniform(1.0, 16.0, H)
-        Bm, Cm = (normal(BATCH, LENGTH, 1, N) for _ in range(2))
+        Bm, Cm = (normal(BATCH, LENGTH, config.num_groups, N) for _ in range(2))
         return [normal(BATCH, LENGTH, H, P), dt, A, Bm, Cm, normal(H), normal(BATCH, H, P, N)]
     D, W = config.conv_dim, config.conv_width
     return [normal(BATCH, LENGTH, D), normal(D, W), normal(D), normal(BATCH, D, W - 1)]
 
 
-def _errors(op: str, run: Any, config: ModelConfig, device: torch.device, seed: int) -> dict[str, float]:
+def _errors(op: str, run: Any, config: Any, device: torch.device, seed: int) -> dict[str, float]:
     inputs = [t.float().double() for t in _inputs(op, config, seed)]  # exactly representable in fp32
 
     def outputs_and_gradients(function: Any, dtype: torch.dtype, where: torch.device) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gt.measurement import Measurement, measured
-from gt.models.config import state_shapes
+from gt.models.config import ModelConfig, state_shapes
 from gt.models.state import ModelState
 from gt.probes.compare import least, worst
 
@@ -48,7 +48,8 @@ def shapes(subject: Subject) -> tuple[Measurement, ...]:
         return _constant_shapes(subject)
     batch = 3
     state = _final_state(subject, subject.windows(batch, 32))
-    expected = state_shapes(subject.config)
+    config = subject.config
+    expected = state_shapes(config) if isinstance(config, ModelConfig) else config.state_shapes()
     wrong: list[str] = []
     for name, (layers, *rest) in expected.items():
         got = list(state[name].shape) if name in state else None

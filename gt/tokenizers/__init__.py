@@ -15,12 +15,14 @@ class Tokenizer:
 
     Args:
         path: A `tokenizer.json`.
+        limit: Vocabulary of a model that was not trained with this tokenizer: ids are taken modulo it, so that the
+            model has something to read. What they decode to means nothing.
 
     Raises:
         ValueError: If the file is missing or is no tokenizer.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, limit: int | None = None) -> None:
         import tokenizers
 
         try:
@@ -31,23 +33,28 @@ class Tokenizer:
         except Exception as error:  # `tokenizers` raises bare Exception
             raise ValueError(f"{path} is no tokenizer in the `tokenizers` JSON format: {error}") from error
         self.sha256 = hashlib.sha256(text.encode()).hexdigest()
-        self.vocab_size: int = self._tokenizer.get_vocab_size()
+        size: int = self._tokenizer.get_vocab_size()
+        self.vocab_size = size if limit is None else min(size, limit)
+        self._limit = limit
         self.kind = "subword" if is_subword(path) else "character"
-        self.end_of_text: int | None = self._tokenizer.token_to_id(END_OF_TEXT)
+        end: int | None = self._tokenizer.token_to_id(END_OF_TEXT)
+        self.end_of_text = None if end is None else self._within([end])[0]
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text."""
-        ids: list[int] = self._tokenizer.encode(text).ids
-        return ids
+        return self._within(self._tokenizer.encode(text).ids)
 
     def encode_documents(self, documents: Sequence[str]) -> list[int]:
         """Token ids of documents in a row, each followed by the end-of-text token."""
         stream: list[int] = []
         for encoding in self._tokenizer.encode_batch(list(documents)):
-            stream.extend(encoding.ids)
+            stream.extend(self._within(encoding.ids))
             if self.end_of_text is not None:
                 stream.append(self.end_of_text)
         return stream
+
+    def _within(self, ids: list[int]) -> list[int]:
+        return ids if self._limit is None else [id_ % self._limit for id_ in ids]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids; the end-of-text token becomes nothing."""

@@ -17,6 +17,7 @@ from gt import registry, user_models
 from gt.checkpoint import save_checkpoint
 from gt.data.corpus import text_file
 from gt.models.build import build_model
+from gt.pretrained import split_name
 from gt.tokenizers import Tokenizer, train_bpe
 from gt.training.config import TrainConfig
 from gt.training.optim import captured_step, cosine_schedule, make_optimizer, next_token_loss, train_step
@@ -42,6 +43,8 @@ def train(config: TrainConfig, report: Callable[[dict[str, Any]], None] = lambda
         ValueError: If a setting, a file or the corpus does not fit.
         FloatingPointError: If the loss is no longer finite; the log up to then is kept.
     """
+    if split_name(config.model) is not None:
+        raise ValueError(f"{config.model} is published weights: expected the model to train as VARIANT[@SCALE]")
     if user_models.find(config.model) is not None:
         raise ValueError(
             f"{config.model} is a model of your own: train it with your own code, and give its weights to pytest --ckpt"

@@ -88,7 +88,7 @@ def test_a_plain_module_gets_what_needs_no_more(zoo: pytest.Pytester, weights: P
         assert not checks[name]["error"]
     subject = card(zoo)["subject"]
     assert (subject["model"], subject["scale"]) == ("zoo:Plain", "TINY")
-    assert subject["capabilities"] == ["checkpoint", "subword_tokenizer"]
+    assert subject["capabilities"] == ["checkpoint", "subword_tokenizer", "tokenizer"]
     assert subject["params"]["total"] - subject["params"]["non_embedding"] == 280 * 16
     assert subject["tokenizer"]["vocab_size"] == 280
 

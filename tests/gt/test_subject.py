@@ -25,7 +25,7 @@ def plan(**request: object) -> object:
         ({"dtype": "float16"}, "unknown dtype 'float16': expected one of float32, bfloat16, float64"),
         ({"device": "tpu"}, "unknown device 'tpu': expected one of auto, cpu, cuda"),
         ({"sabotage": "gremlins"}, "unknown sabotage 'gremlins': there are wrong-kernel"),
-        ({"model": "RWKV6", "sabotage": "dead-mamba"}, "sabotage 'dead-mamba' breaks mamba, which RWKV6@3.5M lacks"),
+        ({"model": "RWKV6", "sabotage": "dead-mamba"}, "sabotage 'dead-mamba' needs mamba, which RWKV6@3.5M lacks"),
         ({"seed": -1}, "seed is -1: expected 0 or more"),
         ({"corpus": "/none.txt"}, "corpus /none.txt: no such file"),
         ({"ckpt": "/none"}, "no checkpoint at /none"),

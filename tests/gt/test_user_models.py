@@ -141,8 +141,8 @@ def test_a_module_in_the_current_folder(project: Path) -> None:
         ("zo:Tiny", "unknown model 'zo:Tiny': no module zo is installed or lies in /"),
         ("zoo.deep:Tiny", "no module zoo.deep is installed"),
         ("zoo:number", "zoo:number is of type int, not a class or function"),
-        ("zoo:", "expected NAME.@SCALE., or module:factory"),
-        (":Tiny", "expected NAME.@SCALE., or module:factory"),
+        ("zoo:", "expected NAME.@SCALE., rwkv6:PATH or mamba2:PATH, or module:factory"),
+        (":Tiny", "expected NAME.@SCALE., rwkv6:PATH or mamba2:PATH, or module:factory"),
         ("zoo:Tiny@9G", "unknown scale '9G' of model 'zoo:Tiny'"),
     ],
 )

@@ -8,11 +8,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-HYBRID = frozenset({"kernels", "states", "two_components", "streaming", "generation", "subword_tokenizer"})
+TEXT = frozenset({"tokenizer", "subword_tokenizer"})
+HYBRID = frozenset({"kernels", "states", "two_components", "streaming", "generation"}) | TEXT
 MODELS = {
     "GF-MH": HYBRID,
     "HY": HYBRID,
-    "GPT2": frozenset({"generation", "subword_tokenizer"}),
+    "GPT2": frozenset({"generation"}) | TEXT,
     "CHARS": HYBRID - {"subword_tokenizer"},
     "UNLOADABLE": HYBRID,
 }

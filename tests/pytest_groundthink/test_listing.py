@@ -43,6 +43,7 @@ def test_every_variant_at_the_default_scale_and_every_scale_by_name(
     assert all(f"{variant}@3.5M " in printed for variant in registry.VARIANTS)
     assert all(f" {scale} " in printed for scale in SCALES)
     assert all(f"{alias} = " in printed for alias in registry.ALIASES)
+    assert "rwkv6:PATH (RWKV-6 x060) or mamba2:PATH (Mamba-2)" in printed
     assert "\u2026" not in printed, "something was cut off"
     assert ("4,164,840" if columns == "130" else "4.2 M") in printed
 
