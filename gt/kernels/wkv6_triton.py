@@ -57,7 +57,7 @@ def _launch(K: int, V: int, dtype: torch.dtype) -> tuple[dict[str, Any], dict[st
     return along, inside | {"num_warps": 4, "num_stages": 1}
 
 
-def _on(device: torch.device) -> AbstractContextManager[Any]:
+def on_device(device: torch.device) -> AbstractContextManager[Any]:
     """Triton launches on the current device, which need not be the tensors'."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
@@ -81,7 +81,7 @@ class _WKV6(torch.autograd.Function):
         scores = r.new_empty(B, H, N, C, C, dtype=kept) if save else starts
         final = r.new_empty(B, H, K, V, dtype=torch.float32)
         slices = -(-K // along["BK"]) * -(-V // along["BV"])
-        with _on(r.device):
+        with on_device(r.device):
             kernels.states_kernel[(B * H * slices,)](
                 k, v, w, s0, starts, final, T, H, N, HAS_STATE=s0 is not None, **along
             )
@@ -104,7 +104,7 @@ class _WKV6(torch.autograd.Function):
         gr, gk, gv, gw = (torch.empty_like(t) for t in (r, k, v, w))
         gu = r.new_empty(B, H, N, K, dtype=torch.float32)
         gs0 = torch.empty_like(s0) if ctx.needs_input_grad[5] else None
-        with _on(r.device):
+        with on_device(r.device):
             kernels.state_gradients_kernel[(B * H * slices,)](
                 r, w, gy, None if gfinal is None else gfinal.contiguous(), gends, gs0, T, H, N,
                 HAS_FINAL=gfinal is not None, HAS_STATE=gs0 is not None, **along,
