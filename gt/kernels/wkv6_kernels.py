@@ -114,43 +114,31 @@ def updates_kernel(
     tl.store(decays_ptr + (bh * N + n) * K + channel, tl.sum(w, axis=0), mask=channel < K)
 
 
-@triton.jit
-def _then(decay_a, update_a, decay_b, update_b):
-    """Two updates S -> decay * S + update in a row are one."""
-    return decay_a * decay_b, update_a * decay_b + update_b
-
-
 @triton.jit(do_not_specialize=("N",))
 def scan_kernel(
     updates_ptr, decays_ptr, first_ptr, states_ptr, last_ptr, N,
-    K: tl.constexpr, V: tl.constexpr, R: tl.constexpr, BE: tl.constexpr,
+    K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, STAGES: tl.constexpr,
     HAS_FIRST: tl.constexpr, HAS_LAST: tl.constexpr, REVERSE: tl.constexpr,
 ):  # fmt: skip
-    """The states before every update, and the one after the last: R chunks at a time of BE elements of a state."""
-    slices: tl.constexpr = (K * V + BE - 1) // BE
+    """The states before every update, and the one after the last: BK rows of a state per program.
+
+    A step is a multiplication and an addition per element; what it reads is fetched STAGES - 1 chunks ahead.
+    """
+    slices: tl.constexpr = (K + BK - 1) // BK
     bh = (tl.program_id(0) // slices).to(tl.int64)
-    element = tl.program_id(0) % slices * BE + tl.arange(0, BE)
-    row = tl.arange(0, R)
-    state = tl.zeros([BE], tl.float32)
+    channel = tl.program_id(0) % slices * BK + tl.arange(0, BK)
+    value = tl.arange(0, BV)
+    state = tl.zeros([BK, BV], tl.float32)
     if HAS_FIRST:
-        state = tl.load(first_ptr + bh * K * V + element, mask=element < K * V, other=0.0).to(tl.float32)
-    at_first = (bh * N + (N - 1 if REVERSE else 0)) * K * V + element
-    tl.store(states_ptr + at_first, state.to(states_ptr.dtype.element_ty), mask=element < K * V)
-    for start in range(0, N, R):
-        turn = start + row
-        n = bh * N + (N - 1 - turn if REVERSE else turn)
-        inside = (turn < N)[:, None] & (element < K * V)[None, :]
-        at = n[:, None] * K * V + element[None, :]
-        # Turns past the end change nothing: an update of 0 and a log-decay of 0.
-        update = tl.load(updates_ptr + at, mask=inside, other=0.0)
-        decay = tl.exp(tl.load(decays_ptr + n[:, None] * K + (element // V)[None, :], mask=inside, other=0.0))
-        decays, updates = tl.associative_scan((decay, update), 0, _then)
-        after = decays * state[None, :] + updates
-        at += -K * V if REVERSE else K * V
-        tl.store(states_ptr + at, after.to(states_ptr.dtype.element_ty), mask=inside & (turn < N - 1)[:, None])
-        state = tl.sum(tl.where((row == R - 1)[:, None], after, 0.0), axis=0)
+        state = _load(first_ptr + bh * K * V, channel, value, K, V, V)
+    for turn in tl.range(0, N, num_stages=STAGES):
+        chunk = bh * N + (N - 1 - turn if REVERSE else turn)
+        update = _load(updates_ptr + chunk * K * V, channel, value, K, V, V)
+        decay = tl.load(decays_ptr + chunk * K + channel, mask=channel < K, other=0.0)
+        _store(states_ptr + chunk * K * V, state, channel, value, K, V, V)
+        state = state * tl.exp(decay)[:, None] + update
     if HAS_LAST:
-        tl.store(last_ptr + bh * K * V + element, state, mask=element < K * V)
+        _store(last_ptr + bh * K * V, state, channel, value, K, V, V)
 
 
 @triton.jit(do_not_specialize=_SIZES)

@@ -1,10 +1,10 @@
 """WKV6 on NVIDIA GPUs in four steps (`wkv6_kernels`), exact for any decay.
 
-Forward: what every chunk adds to the state, all chunks at once; a scan over the chunks, element by element of the
-state; then the outputs of every chunk on its own. Backward: the same from the end, and the gradients of every chunk on
-its own. Going through the chunks in turn with one program per head has too few programs for 132 multiprocessors when
-sequences are long and batches small. States of chunks and scores are kept for the backward pass in the dtype in which
-they enter matrix products; what chunks add is in fp32.
+Forward: what every chunk adds to the state, all chunks at once; the states of the chunks in turn, element by element;
+then the outputs of every chunk on its own. Backward: the same from the end, and the gradients of every chunk on its
+own. Only what must happen in turn does: with long sequences and small batches there are far fewer heads than
+multiprocessors. States of chunks and scores are kept for the backward pass in the dtype in which they enter matrix
+products; what chunks add is in fp32.
 
 Matrix products take bf16 operands for bf16 inputs (but the state, kept in fp32, is summed from keys split into two
 bf16 parts), TF32 for fp16 inputs (same precision, a wider range) and three TF32 products (about fp32) for fp32 inputs;
@@ -25,7 +25,7 @@ from torch.autograd.function import once_differentiable
 from gt.kernels import wkv6_chunked
 
 LARGEST_HEAD = 128
-SCANNED = 64  # elements of a state per program of the scan
+SCANNED = 128  # elements of a state per program of the scan, which is one warp
 
 
 @cache
@@ -56,7 +56,7 @@ def _launch(K: int, V: int, dtype: torch.dtype) -> tuple[dict[str, Any], dict[st
     updates = {**sizes, "BK": min(_padded(K), 32), "num_warps": 2 if fast else 4}
     parts = 3 if dtype == torch.float32 else 2  # of 8 bits each: 24 hold all of fp32, 16 exceed what bf16 and fp16 hold
     inside = {**sizes, "PARTS": parts, "BK": min(_padded(K), 64), "LEVELS": chunk.bit_length() - 1}
-    outputs = {**inside, "num_warps": 1 if fast and small else 4}
+    outputs = {**inside, "num_warps": (1 if small else 2) if fast else 4}
     gradients = {**inside, "num_warps": 2 if fast and small else 4}
     return updates, outputs, gradients
 
@@ -83,9 +83,11 @@ def _states(
     decays = k.new_empty(B, H, N, K, dtype=torch.float32)
     states = k.new_empty(B, H, N, K, V, dtype=dtype)
     kernels.updates_kernel[(B * H * N * -(-K // launch["BK"]),)](k, v, w, updates, decays, T, H, N, **launch)
-    kernels.scan_kernel[(B * H * -(-K * V // SCANNED),)](
-        updates, decays, first, states, last, N, K=K, V=V, R=32, BE=SCANNED,
-        HAS_FIRST=first is not None, HAS_LAST=last is not None, REVERSE=not launch["LATER"],
+    BV = launch["BV"]
+    BK = max(1, min(_padded(K), SCANNED // BV))
+    kernels.scan_kernel[(B * H * -(-K // BK),)](
+        updates, decays, first, states, last, N, K=K, V=V, BK=BK, BV=BV, STAGES=8,
+        HAS_FIRST=first is not None, HAS_LAST=last is not None, REVERSE=not launch["LATER"], num_warps=1,
     )  # fmt: skip
     return states
 

@@ -1,4 +1,4 @@
-"""Makes Triton kernels run on the CPU: its interpreter, with three of its defects mended."""
+"""Makes Triton kernels run on the CPU: its interpreter, with two of its defects mended."""
 
 from __future__ import annotations
 
@@ -40,16 +40,5 @@ if INTERPRETED:
         _patch(tensor, scope)
         scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
 
-    def _scan(self: Any, inputs: Any) -> list[Any]:
-        """The interpreter scans element by element: minutes."""
-        moved = [np.moveaxis(one.handle.data, self.axis, 0) for one in inputs]
-        rows = [tuple(self.to_tensor(data[0], one.dtype) for data, one in zip(moved, inputs, strict=True))]
-        for i in range(1, len(moved[0])):
-            row = (self.to_tensor(data[i], one.dtype) for data, one in zip(moved, inputs, strict=True))
-            rows.append(self.combine_fn.fn(*rows[-1], *row))
-        stacked = (np.stack([part.handle.data for part in parts], axis=self.axis) for parts in zip(*rows, strict=True))
-        return [self.to_tensor(data, one.dtype) for data, one in zip(stacked, inputs, strict=True)]
-
-    interpreter.ScanOps.generic_scan = _scan
     interpreter._patch_lang_tensor = _patch_index
     interpreter.InterpreterBuilder.create_dot = lambda self, a, b, *rest: _dot(self, _fp32(a), _fp32(b), *rest)
