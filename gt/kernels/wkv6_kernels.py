@@ -80,33 +80,65 @@ def _is_between(token, m, LEVEL: tl.constexpr):
 
 
 @triton.jit(do_not_specialize=_SIZES)
-def states_kernel(
-    k_ptr, v_ptr, w_ptr, s0_ptr, starts_ptr, final_ptr, T, H, N,
+def updates_kernel(
+    k_ptr, v_ptr, w_ptr, updates_ptr, decays_ptr, T, H, N,
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
-    HAS_STATE: tl.constexpr, DTYPE: tl.constexpr, PRECISION: tl.constexpr,
+    LATER: tl.constexpr, SPLIT: tl.constexpr, DTYPE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """The state at the start of every chunk, and the final one: one program per (b, h, slice of K, slice of V)."""
-    pid = tl.program_id(0)
-    bh = (pid // (tl.cdiv(K, BK) * tl.cdiv(V, BV))).to(tl.int64)
-    channel = pid // tl.cdiv(V, BV) % tl.cdiv(K, BK) * BK + tl.arange(0, BK)
-    value = pid % tl.cdiv(V, BV) * BV + tl.arange(0, BV)
-    row = tl.arange(0, C)
+    """What a chunk adds to the state, and its total log-decay: one program per chunk, head and slice of K.
+
+    With LATER, k and v are keys and values, which decay by what comes after them; without, they are queries and
+    gradients of outputs, which decay by what comes before, and the sum is what the chunk adds to the state's gradient.
+    """
+    pid = tl.program_id(0) // tl.cdiv(K, BK)
+    n = pid % N
+    bh = (pid // N).to(tl.int64)
+    token = (bh // H * T + n * C) * H + bh % H
+    rows = T - n * C
+    channel = tl.program_id(0) % tl.cdiv(K, BK) * BK + tl.arange(0, BK)
+    row, value = tl.arange(0, C), tl.arange(0, BV)
+    w = _load_decay(w_ptr + token * K, row, channel, rows, K, H * K)
+    k = _load(k_ptr + token * K, row, channel, rows, K, H * K)
+    v = _load(v_ptr + token * V, row, value, rows, V, H * V)
+    if LATER:
+        w_next = _load_decay(w_ptr + token * K, row + 1, channel, rows, K, H * K)
+        sums = tl.cumsum(tl.where((row < C - 1)[:, None], w_next, 0.0), axis=0, reverse=True)
+    else:
+        w_previous = _load_decay(w_ptr + token * K, row - 1, channel, rows, K, H * K)
+        sums = tl.cumsum(tl.where((row > 0)[:, None], w_previous, 0.0), axis=0)
+    keys = tl.trans(k * tl.exp(sums))
+    update = _dot(keys, v, DTYPE, PRECISION)
+    if SPLIT:  # the state is kept in fp32: what rounding the keys took is added
+        update += _dot(keys - keys.to(DTYPE).to(tl.float32), v, DTYPE, PRECISION)
+    _store(updates_ptr + (bh * N + n) * K * V, update, channel, value, K, V, V)
+    tl.store(decays_ptr + (bh * N + n) * K + channel, tl.sum(w, axis=0), mask=channel < K)
+
+
+@triton.jit(do_not_specialize=("N",))
+def scan_kernel(
+    updates_ptr, decays_ptr, first_ptr, states_ptr, last_ptr, N,
+    K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, STAGES: tl.constexpr,
+    HAS_FIRST: tl.constexpr, HAS_LAST: tl.constexpr, REVERSE: tl.constexpr,
+):  # fmt: skip
+    """The states before every update, and the one after the last: BK rows of a state per program.
+
+    A step is a multiplication and an addition per element; what it reads is fetched STAGES - 1 chunks ahead.
+    """
+    slices: tl.constexpr = (K + BK - 1) // BK
+    bh = (tl.program_id(0) // slices).to(tl.int64)
+    channel = tl.program_id(0) % slices * BK + tl.arange(0, BK)
+    value = tl.arange(0, BV)
     state = tl.zeros([BK, BV], tl.float32)
-    if HAS_STATE:
-        state = _load(s0_ptr + bh * K * V, channel, value, K, V, V)
-    for n in range(N):
-        token = (bh // H * T + n * C) * H + bh % H
-        _store(starts_ptr + (bh * N + n) * K * V, state, channel, value, K, V, V)
-        w = _load_decay(w_ptr + token * K, row, channel, T - n * C, K, H * K)
-        w_next = _load_decay(w_ptr + token * K, row + 1, channel, T - n * C, K, H * K)
-        k = _load(k_ptr + token * K, row, channel, T - n * C, K, H * K)
-        v = _load(v_ptr + token * V, row, value, T - n * C, V, H * V)
-        after = tl.cumsum(tl.where((row < C - 1)[:, None], w_next, 0.0), axis=0, reverse=True)
-        keys = tl.trans(k * tl.exp(after))
-        state = state * tl.exp(tl.sum(w, axis=0))[:, None] + _dot(keys, v, DTYPE, PRECISION)
-        if DTYPE == tl.bfloat16:  # the state is kept in fp32: what rounding the keys took is added
-            state += _dot(keys - keys.to(DTYPE).to(tl.float32), v, DTYPE, PRECISION)
-    _store(final_ptr + bh * K * V, state, channel, value, K, V, V)
+    if HAS_FIRST:
+        state = _load(first_ptr + bh * K * V, channel, value, K, V, V)
+    for turn in tl.range(0, N, num_stages=STAGES):
+        chunk = bh * N + (N - 1 - turn if REVERSE else turn)
+        update = _load(updates_ptr + chunk * K * V, channel, value, K, V, V)
+        decay = tl.load(decays_ptr + chunk * K + channel, mask=channel < K, other=0.0)
+        _store(states_ptr + chunk * K * V, state, channel, value, K, V, V)
+        state = state * tl.exp(decay)[:, None] + update
+    if HAS_LAST:
+        _store(last_ptr + bh * K * V, state, channel, value, K, V, V)
 
 
 @triton.jit(do_not_specialize=_SIZES)
@@ -146,35 +178,6 @@ def outputs_kernel(
     _store(y_ptr + token * V, y, row, value, rows, V, H * V)
     if SAVE:
         _store(scores_ptr + (bh * N + n) * C * C, scores, row, row, C, C, C)
-
-
-@triton.jit(do_not_specialize=_SIZES)
-def state_gradients_kernel(
-    r_ptr, w_ptr, gy_ptr, gfinal_ptr, gends_ptr, gs0_ptr, T, H, N,
-    K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
-    HAS_FINAL: tl.constexpr, HAS_STATE: tl.constexpr, DTYPE: tl.constexpr, PRECISION: tl.constexpr,
-):  # fmt: skip
-    """The gradient of the state at the end of every chunk, and of the initial one; programs as in `states_kernel`."""
-    pid = tl.program_id(0)
-    bh = (pid // (tl.cdiv(K, BK) * tl.cdiv(V, BV))).to(tl.int64)
-    channel = pid // tl.cdiv(V, BV) % tl.cdiv(K, BK) * BK + tl.arange(0, BK)
-    value = pid % tl.cdiv(V, BV) * BV + tl.arange(0, BV)
-    row = tl.arange(0, C)
-    gstate = tl.zeros([BK, BV], tl.float32)
-    if HAS_FINAL:
-        gstate = _load(gfinal_ptr + bh * K * V, channel, value, K, V, V)
-    for back in range(N):
-        n = N - 1 - back
-        token = (bh // H * T + n * C) * H + bh % H
-        _store(gends_ptr + (bh * N + n) * K * V, gstate, channel, value, K, V, V)
-        w = _load_decay(w_ptr + token * K, row, channel, T - n * C, K, H * K)
-        w_previous = _load_decay(w_ptr + token * K, row - 1, channel, T - n * C, K, H * K)
-        r = _load(r_ptr + token * K, row, channel, T - n * C, K, H * K)
-        gy = _load(gy_ptr + token * V, row, value, T - n * C, V, H * V)
-        queries = tl.trans(r * tl.exp(tl.cumsum(tl.where((row > 0)[:, None], w_previous, 0.0), axis=0)))
-        gstate = gstate * tl.exp(tl.sum(w, axis=0))[:, None] + _dot(queries, gy, DTYPE, PRECISION)
-    if HAS_STATE:
-        _store(gs0_ptr + bh * K * V, gstate, channel, value, K, V, V)
 
 
 @triton.jit(do_not_specialize=_SIZES)

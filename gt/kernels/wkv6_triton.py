@@ -1,10 +1,10 @@
-"""WKV6 on NVIDIA GPUs in four Triton kernels (`wkv6_kernels`), exact for any decay.
+"""WKV6 on NVIDIA GPUs in four steps (`wkv6_kernels`), exact for any decay.
 
-Forward: the states at the start of every chunk, one program per batch, head and slice of the state going through the
-chunks in turn; then every chunk on its own. Backward: the same two steps, from the end. With 16 x 12 heads and slices
-of 32 key channels the sequential kernels have 384 programs for 132 multiprocessors, and a step is one small product;
-the kernels that do the work inside the chunks have thousands of programs. States of chunks and scores are kept for the
-backward pass in the dtype in which they enter matrix products.
+Forward: what every chunk adds to the state, all chunks at once; the states of the chunks in turn, element by element;
+then the outputs of every chunk on its own. Backward: the same from the end, and the gradients of every chunk on its
+own. Only what must happen in turn does: with long sequences and small batches there are far fewer heads than
+multiprocessors. States of chunks and scores are kept for the backward pass in the dtype in which they enter matrix
+products; what chunks add is in fp32.
 
 Matrix products take bf16 operands for bf16 inputs (but the state, kept in fp32, is summed from keys split into two
 bf16 parts), TF32 for fp16 inputs (same precision, a wider range) and three TF32 products (about fp32) for fp32 inputs;
@@ -25,6 +25,7 @@ from torch.autograd.function import once_differentiable
 from gt.kernels import wkv6_chunked
 
 LARGEST_HEAD = 128
+SCANNED = 128  # elements of a state per program of the scan, which is one warp
 
 
 @cache
@@ -42,22 +43,56 @@ def _padded(size: int) -> int:
     return max(16, 1 << (size - 1).bit_length())  # tensor cores take tiles of 16 at least
 
 
-def _launch(K: int, V: int, dtype: torch.dtype) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Compile-time parameters of the kernels that go through the chunks, and of those inside a chunk."""
+def _launch(K: int, V: int, dtype: torch.dtype) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Compile-time parameters of the kernels of updates, of outputs and of gradients."""
     import triton.language as tl
 
     precision = "tf32x3" if dtype == torch.float32 else "tf32"
     products = {"DTYPE": tl.bfloat16 if dtype == torch.bfloat16 else tl.float32, "PRECISION": precision}
+    fast, small = dtype == torch.bfloat16 and max(K, V) <= 64, max(K, V) <= 32
     # Longer chunks move fewer states through memory; their scores and decays must fit in registers.
-    chunk = 32 if dtype == torch.bfloat16 and max(K, V) <= 64 else 16
-    sizes = {"K": K, "V": V, "C": chunk, **products}
-    along = {**sizes, "BK": min(_padded(K), 32), "BV": min(_padded(V), 64), "num_warps": 4, "num_stages": 2}
+    chunk = 32 if fast else 16
+    sizes = {"K": K, "V": V, "C": chunk, "BV": _padded(V), "num_stages": 1, **products}
+    updates = {**sizes, "BK": min(_padded(K), 32), "num_warps": 2 if fast else 4}
     parts = 3 if dtype == torch.float32 else 2  # of 8 bits each: 24 hold all of fp32, 16 exceed what bf16 and fp16 hold
-    inside = {**sizes, "PARTS": parts, "BK": min(_padded(K), 64), "BV": _padded(V), "LEVELS": chunk.bit_length() - 1}
-    return along, inside | {"num_warps": 4, "num_stages": 1}
+    inside = {**sizes, "PARTS": parts, "BK": min(_padded(K), 64), "LEVELS": chunk.bit_length() - 1}
+    outputs = {**inside, "num_warps": (1 if small else 2) if fast else 4}
+    gradients = {**inside, "num_warps": 2 if fast and small else 4}
+    return updates, outputs, gradients
 
 
-def _on(device: torch.device) -> AbstractContextManager[Any]:
+def _states(
+    k: Tensor,
+    v: Tensor,
+    w: Tensor,
+    first: Tensor | None,
+    last: Tensor | None,
+    launch: dict[str, Any],
+    dtype: torch.dtype,
+) -> Tensor:
+    """States before every chunk [B, H, N, K, V] of keys and values; `last` receives the one after the last chunk.
+
+    Of queries and gradients of outputs with `launch["LATER"]` false: gradients of the states after every chunk.
+    """
+    from gt.kernels import wkv6_kernels as kernels
+
+    B, T, H, K = k.shape
+    V = v.shape[-1]
+    N = -(-T // launch["C"])
+    updates = k.new_empty(B, H, N, K, V, dtype=torch.float32)
+    decays = k.new_empty(B, H, N, K, dtype=torch.float32)
+    states = k.new_empty(B, H, N, K, V, dtype=dtype)
+    kernels.updates_kernel[(B * H * N * -(-K // launch["BK"]),)](k, v, w, updates, decays, T, H, N, **launch)
+    BV = launch["BV"]
+    BK = max(1, min(_padded(K), SCANNED // BV))
+    kernels.scan_kernel[(B * H * -(-K // BK),)](
+        updates, decays, first, states, last, N, K=K, V=V, BK=BK, BV=BV, STAGES=8,
+        HAS_FIRST=first is not None, HAS_LAST=last is not None, REVERSE=not launch["LATER"], num_warps=1,
+    )  # fmt: skip
+    return states
+
+
+def on_device(device: torch.device) -> AbstractContextManager[Any]:
     """Triton launches on the current device, which need not be the tensors'."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
@@ -72,23 +107,20 @@ class _WKV6(torch.autograd.Function):
         B, T, H, K = r.shape
         V = v.shape[-1]
         dtype = torch.promote_types(torch.promote_types(r.dtype, k.dtype), v.dtype)
-        along, inside = _launch(K, V, dtype)
-        C = inside["C"]
+        updates, outputs, gradients = _launch(K, V, dtype)
+        C = outputs["C"]
         N = -(-T // C)
-        kept = torch.bfloat16 if dtype == torch.bfloat16 else torch.float32
+        low = dtype == torch.bfloat16
+        kept = torch.bfloat16 if low else torch.float32
         y = torch.empty_like(v, dtype=r.dtype)
-        starts = r.new_empty(B, H, N, K, V, dtype=kept)
-        scores = r.new_empty(B, H, N, C, C, dtype=kept) if save else starts
         final = r.new_empty(B, H, K, V, dtype=torch.float32)
-        slices = -(-K // along["BK"]) * -(-V // along["BV"])
-        with _on(r.device):
-            kernels.states_kernel[(B * H * slices,)](
-                k, v, w, s0, starts, final, T, H, N, HAS_STATE=s0 is not None, **along
-            )
-            kernels.outputs_kernel[(B * H * N,)](r, k, v, w, u, starts, scores, y, T, H, N, SAVE=save, **inside)
+        with on_device(r.device):
+            starts = _states(k, v, w, s0, final, {**updates, "LATER": True, "SPLIT": low}, kept)
+            scores = r.new_empty(B, H, N, C, C, dtype=kept) if save else starts
+            kernels.outputs_kernel[(B * H * N,)](r, k, v, w, u, starts, scores, y, T, H, N, SAVE=save, **outputs)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(r, k, v, w, u, s0, starts, scores)
-        ctx.sizes, ctx.launch = (T, H, N), (slices, along, inside)
+        ctx.launch = {**updates, "LATER": False, "SPLIT": False}, gradients
         return y, final
 
     @staticmethod
@@ -97,20 +129,17 @@ class _WKV6(torch.autograd.Function):
         from gt.kernels import wkv6_kernels as kernels
 
         r, k, v, w, u, s0, starts, scores = ctx.saved_tensors
-        (T, H, N), (slices, along, inside) = ctx.sizes, ctx.launch
-        B, K = r.shape[0], r.shape[-1]
+        updates, gradients = ctx.launch
+        B, T, H, K = r.shape
+        N = starts.shape[2]
         gy = torch.zeros_like(v) if gy is None else gy.contiguous()
-        gends = torch.empty_like(starts)
         gr, gk, gv, gw = (torch.empty_like(t) for t in (r, k, v, w))
         gu = r.new_empty(B, H, N, K, dtype=torch.float32)
         gs0 = torch.empty_like(s0) if ctx.needs_input_grad[5] else None
-        with _on(r.device):
-            kernels.state_gradients_kernel[(B * H * slices,)](
-                r, w, gy, None if gfinal is None else gfinal.contiguous(), gends, gs0, T, H, N,
-                HAS_FINAL=gfinal is not None, HAS_STATE=gs0 is not None, **along,
-            )  # fmt: skip
+        with on_device(r.device):
+            gends = _states(r, gy, w, None if gfinal is None else gfinal.contiguous(), gs0, updates, starts.dtype)
             kernels.gradients_kernel[(B * H * N,)](
-                r, k, v, w, u, starts, scores, gy, gends, gr, gk, gv, gw, gu, T, H, N, **inside
+                r, k, v, w, u, starts, scores, gy, gends, gr, gk, gv, gw, gu, T, H, N, **gradients
             )
         return gr, gk, gv, gw, gu.sum((0, 2)).to(u.dtype), gs0, None
 

@@ -28,5 +28,5 @@ def record(name: str) -> dict[str, Any]:
 def relmax(got: Tensor, expected: Tensor) -> float:
     """Largest difference as a share of the largest expected magnitude (absolute where all are zero)."""
     assert got.shape == expected.shape
-    scale = float(expected.double().abs().max())
-    return float((got.detach().double() - expected.double()).abs().max()) / (scale or 1.0)
+    scale = float(expected.detach().double().abs().max())
+    return float((got.detach().double() - expected.detach().double()).abs().max()) / (scale or 1.0)

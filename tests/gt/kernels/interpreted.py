@@ -18,7 +18,7 @@ from triton.runtime import interpreter  # noqa: E402
 
 from gt.kernels import wkv6_kernels  # noqa: E402
 
-INTERPRETED = isinstance(wkv6_kernels.states_kernel, interpreter.InterpretedFunction)
+INTERPRETED = isinstance(wkv6_kernels.updates_kernel, interpreter.InterpretedFunction)
 DEVICE = "cpu" if INTERPRETED else "cuda"
 
 if not INTERPRETED and not torch.cuda.is_available():
