@@ -25,7 +25,7 @@ _FUSION = 4  # both inputs joined 2, their difference, the share's product
 
 
 def predict(
-    config: ModelConfig | PublishedConfig,
+    config: ModelConfig | PublishedConfig | None,
     batch: int,
     length: int,
     dtype: str = "float32",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import os
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -14,9 +15,8 @@ from torch.nn import functional as F
 
 from gt.kernels import conv, ssd_chunked
 
-CHUNK = (
-    128  # tokens: a sixth faster than the 256 of mamba_ssm's own Mamba2 (forward and backward, B32 T1024 H4 P64 N64)
-)
+# Tokens. A sixth faster than the 256 of mamba_ssm's own Mamba2 (forward and backward, B32 T1024 H4 P64 N64).
+CHUNK = 128
 ALIGNMENT = 8  # causal-conv1d reads 8 channels at a time
 
 
@@ -49,7 +49,12 @@ def _settle() -> None:
 
     Choosing compiles and times them all, for every dtype and head size: minutes before the first result. The one kept
     has tiles nearest to 64 x 64 x 32 and four warps.
+
+    They name no precision for products of fp32 numbers, and Triton's default is TF32 (10 bits): a model that is judged
+    in fp32 would differ from itself, read token by token, by 1e-3. So the default becomes three TF32 products, unless
+    the environment says otherwise. Products of bf16 numbers stay what they are.
     """
+    os.environ.setdefault("TRITON_F32_DEFAULT", "tf32x3")
     from triton.runtime.autotuner import Autotuner
 
     for name in ("ssd_bmm", "ssd_chunk_scan", "ssd_chunk_state", "ssd_combined", "ssd_state_passing"):
@@ -79,7 +84,7 @@ def ssd(
 ) -> tuple[Tensor, Tensor]:
     """Same function as `gt.kernels.reference.ssd`, by mamba-ssm; fp64 inputs take the PyTorch form.
 
-    Its Triton kernels multiply fp32 operands in TF32 (10 bits), and bf16 ones in bf16.
+    Its Triton kernels multiply fp32 operands by three TF32 products, and bf16 ones in bf16.
     """
     inputs = (x_BTHP, dt_BTH, A_H, B_BTGN, C_BTGN, D_H, state_BHPN)
     if x_BTHP.dtype == torch.float64:

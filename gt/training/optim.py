@@ -115,7 +115,8 @@ def captured_step(
                 if isinstance(value, Tensor):
                     value.zero_()
 
-    def step(tokens_BT: Tensor) -> tuple[Tensor, Tensor]:
+    # The graph knows addresses, not tensors: what it writes to must live as long as the step can be called.
+    def step(tokens_BT: Tensor, kept: tuple[object, ...] = (model, optimizer)) -> tuple[Tensor, Tensor]:
         static_BT.copy_(tokens_BT)
         graph.replay()
         return loss, norm

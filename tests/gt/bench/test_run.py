@@ -195,12 +195,12 @@ def test_training_changes_the_weights_and_the_forward_pass_keeps_no_graph() -> N
 def test_larger_batches_take_longer() -> None:
     one = subject("RWKV6@TINY")
     timings = alternate(
-        {str(batch): throughput.training(one, batch, 32, graph=False) for batch in (1, 32)},
-        repeats=3,
-        calls=3,
+        {str(batch): throughput.training(one, batch, 32, graph=False) for batch in (1, 64)},
+        repeats=5,
+        calls=2,
         budget_s=60,
     )
-    assert timings.speedup("32", "1").median < 0.5
+    assert timings.speedup("64", "1").median < 0.7
 
 
 def test_stability_tells_learning_from_diverging() -> None:
