@@ -60,9 +60,8 @@ class Resolution(msgspec.Struct, frozen=True):
     fastest: bool
 
 
-# Fastest first. Tolerances: what plain fp32 arithmetic costs on the golden vectors, with a margin of about ten;
-# mamba_ssm's kernels multiply fp32 operands in TF32: 10 bits, which cost about 1e-3, and ten times that in the gradient
-# of A, whose terms cancel.
+# Fastest first. Tolerances: what plain fp32 arithmetic costs on the golden vectors, with a margin of about ten. For
+# mamba_ssm that is 4e-5, in the gradient of A under strong decay, whose terms cancel.
 BACKENDS: dict[str, tuple[Backend, ...]] = {
     "causal_conv1d": (
         Backend("native", native.causal_conv1d, 1e-5, ("cpu",), partial(native.refused, "conv")),
@@ -72,7 +71,7 @@ BACKENDS: dict[str, tuple[Backend, ...]] = {
     ),
     "ssd": (
         Backend("native", native.ssd, 1e-5, ("cpu",), partial(native.refused, "ssd")),
-        Backend("mamba_ssm", cuda_packages.ssd, 2e-2, ("cuda",), cuda_packages.ssd_refused),
+        Backend("mamba_ssm", cuda_packages.ssd, 4e-4, ("cuda",), cuda_packages.ssd_refused),
         Backend("chunked", ssd_chunked.ssd, 2e-5),
         Backend("reference", reference.ssd, 1e-5),
     ),

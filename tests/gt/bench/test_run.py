@@ -293,5 +293,6 @@ def test_a_run_on_a_gpu_measures_everything() -> None:
     assert cell.memory
     assert cell.memory.predicted
     assert cell.memory.measured
-    assert 0.5 < cell.memory.measured / cell.memory.predicted.peak < 2
+    # At this size the workspaces of the matrix library (about 70 MB on an H200) are most of what is measured.
+    assert 0.5 < cell.memory.measured / cell.memory.predicted.peak < 2 + 100e6 / cell.memory.predicted.peak
     assert record.stability[0].finite_steps == config.steps
