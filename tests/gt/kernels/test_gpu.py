@@ -222,6 +222,6 @@ def test_the_whole_model_agrees_with_the_cpu() -> None:
     found |= {name: relmax(p.grad.cpu(), expected[name]) for name, p in model.named_parameters()}
     found["logits"] = relmax(got.cpu(), logits)
     print({name: f"{error:.0e}" for name, error in found.items() if error > 1e-4})
-    assert above(2e-2, found) == {}  # TF32 in mamba_ssm
+    assert above(1e-3, found) == {}
     low, _ = model.bfloat16()(tokens.cuda(), return_states=True)
     assert relmax(low.cpu(), logits) < 5e-2
