@@ -282,6 +282,7 @@ def test_hooks_are_gone_after_profiling() -> None:
     assert all(not p._post_accumulate_grad_hooks for p in one.model.parameters() if p.requires_grad)
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_a_run_on_a_gpu_measures_everything() -> None:
     config = small(device="cuda", only="B1,B2,B3", profile=True)
