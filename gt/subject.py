@@ -224,14 +224,16 @@ class Subject:
 
     def describe(self) -> dict[str, Any]:
         """The scorecard's record of the subject, JSON types only."""
-        from gt.kernels import resolve
+        from gt.kernels import BACKENDS, resolve
 
         spec, info = self.plan.spec, self.plan.checkpoint
         total, non_embedding = (
             parameter_counts(spec.config) if isinstance(spec, PublishedModel) else _parameter_counts(self.model)
         )
         kernels: dict[str, dict[str, str | None]] = {}
-        for op in self.ops:
+        mixed = {op for ops in MIXER_OPS.values() for op in ops}
+        between = [op for op in BACKENDS if op not in mixed and (self.ops or op == "cross_entropy")]
+        for op in (*self.ops, *between):
             try:
                 found = resolve(op, self.device.type)
                 kernels[op] = {"backend": found.backend.name, "reason": found.reason}

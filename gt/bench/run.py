@@ -188,7 +188,7 @@ class _Run:
             yield
         except torch.OutOfMemoryError:
             raise CannotRunError("does not fit: the GPU ran out of memory") from None
-        except (ValueError, RuntimeError) as error:
+        except Exception as error:  # a user's model may raise anything
             # One size that a model refuses must not cost the rest of the table.
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             memory = "does not fit: " if "allocate memory" in reason else ""
@@ -201,7 +201,7 @@ class _Run:
 
     def _decode(self, batch: int) -> None:
         self._step(f"B1 decoding, batch {batch}")
-        able = [subject for subject in self.subjects if "streaming" in subject.plan.capabilities]
+        able = [subject for subject in self.subjects if "streaming" in subject.capabilities]
         reasons = {s.plan.label: "does not continue from a state" for s in self.subjects if s not in able}
         timings = None
         if able:

@@ -67,7 +67,7 @@ def decoding(subject: Subject, batch: int) -> Callable[[], object]:
     Raises:
         ValueError: If the model does not continue from a state.
     """
-    if "streaming" not in subject.plan.capabilities:
+    if "streaming" not in subject.capabilities:
         raise ValueError(f"{subject.plan.label} does not continue from a state, so it is not decoded token by token")
     prompt_logits, prompt_state = subject.model(_random_tokens(subject, batch, PROMPT_TOKENS), return_states=True)
 

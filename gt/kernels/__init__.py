@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from gt.kernels.dispatch import BACKENDS, Backend, Resolution, resolve
@@ -183,7 +184,7 @@ def cross_entropy(logits: Tensor, targets: Tensor, backend: str | None = None) -
 
     Args:
         logits: [N, vocabulary].
-        targets: Token ids [N].
+        targets: Token ids [N], int64, each from 0 to below the vocabulary (there is no id that is left out).
         backend: Name of a backend (`reference`, `native`); by default GT_KERNELS or the device's fastest.
 
     Raises:
@@ -193,6 +194,8 @@ def cross_entropy(logits: Tensor, targets: Tensor, backend: str | None = None) -
     if N == 0:
         raise ValueError("cross_entropy got no predictions (N = 0)")
     _check("targets", targets, (N,), "N")
+    if targets.dtype != torch.int64:
+        raise ValueError(f"targets are {targets.dtype}: expected token ids in torch.int64")
     _one_device(logits, targets)
     loss: Tensor = resolve("cross_entropy", logits.device.type, backend).backend.run(logits, targets)
     return loss

@@ -115,8 +115,11 @@ def forced(environment: str) -> dict[str, str]:
     """
     choice: dict[str, str] = {}
     text = environment.strip()
-    for part in filter(None, (p.strip() for p in text.split(","))):
-        op, _, name = part.rpartition("=")
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    for part in sorted(parts, key=lambda part: "=" in part):  # what names an op goes over what names all
+        op, equals, name = (piece.strip() for piece in part.rpartition("="))
+        if equals and not op:
+            raise ValueError(f"GT_KERNELS={text}: {part!r} names no op (there are: {', '.join(BACKENDS)})")
         ops = [op] if op else [o for o, backends in BACKENDS.items() if name in {b.name for b in backends}]
         for one in ops:
             known = [b.name for b in BACKENDS.get(one, ())]

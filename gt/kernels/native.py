@@ -6,6 +6,7 @@ fp64 inputs take the PyTorch form, which is exact in any dtype.
 from __future__ import annotations
 
 import ctypes
+import logging
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,8 @@ from torch.autograd.function import once_differentiable
 from gt.kernels import conv, fused, ssd_chunked, wkv6_chunked
 from gt.kernels.compiler import CompilerMissing, library
 
+log = logging.getLogger(__name__)
+
 SOURCES = Path(__file__).with_name("cpp")
 
 
@@ -27,6 +30,7 @@ def refused(source: str) -> str | None:
     try:
         library(SOURCES / f"{source}.cpp")
     except CompilerMissing as reason:
+        log.warning("compiled kernels (%s) are not used: %s", source, reason)
         return str(reason)
     return None
 
@@ -200,6 +204,9 @@ def cross_entropy(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
     """Same function as `gt.kernels.fused.cross_entropy`."""
     if logits_NV.dtype == torch.float64:
         return fused.cross_entropy(logits_NV, targets_N)
+    low, high = (int(bound) for bound in torch.aminmax(targets_N))
+    if low < 0 or high >= logits_NV.shape[1]:
+        raise ValueError(f"targets run from {low} to {high}: expected token ids from 0 to {logits_NV.shape[1] - 1}")
     loss: Tensor = _apply(_CrossEntropy, *_fp32(logits_NV), targets_N.contiguous())
     return loss
 

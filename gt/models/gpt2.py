@@ -100,6 +100,8 @@ class GPT2LM(nn.Module):
         config: Its shape, with `mixers=("attention",)` and `max_positions`.
     """
 
+    thread_safe = True  # as in gt.models.hybrid.BlockLM
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config

@@ -76,10 +76,12 @@ class Block(nn.Module):
             and self.rwkv is not None
             and self.mamba is not None
             and type(self.fusion) is GatedFusion
+            and self.fusion.gate.out_features == 1
             and native_step.usable(x_BTC, native_step.BLOCK_OPS)
-            and native_step.untouched(self)
         ):
-            return native_step.block(self, self.rwkv, self.mamba, x_BTC, state)
+            stepped = native_step.block(self, self.rwkv, self.mamba, x_BTC, state)
+            if stepped is not None:
+                return stepped
         normed = self.mix_norm(x_BTC)
         new_state: LayerState = {}
         seen: Activations = {}
@@ -103,7 +105,13 @@ class BlockLM(nn.Module):
     """A recurrent language model: `embedding`, `blocks` in a row, `norm`, and a head tied to the embedding.
 
     What differs is in `__init__` of the subclasses, in `embed` and in `read_out`.
+
+    Attributes:
+        thread_safe: Rows of a batch are independent and a call changes nothing in the module, so that two threads may
+            call it at once.
     """
+
+    thread_safe = True
 
     embedding: nn.Embedding
     blocks: nn.ModuleList

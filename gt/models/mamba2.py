@@ -79,7 +79,9 @@ class Mamba2(nn.Module):
             Output [B, T, C] and the state after the last token.
         """
         if state is not None and self.norm.groups == 1 and native_step.usable(x_BTC, native_step.MAMBA2_OPS):
-            return native_step.mamba2(self, x_BTC, state)
+            stepped = native_step.mamba2(self, x_BTC, state)
+            if stepped is not None:
+                return stepped
         B, T, _ = x_BTC.shape
         groups = (self.num_groups, self.d_state)
         BC_size = self.num_groups * self.d_state

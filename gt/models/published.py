@@ -57,7 +57,7 @@ class ChannelMix(nn.Module):
         key = self.key(x_BTC + difference * self.time_maa_k)
         gate = torch.sigmoid(self.receptance(x_BTC + difference * self.time_maa_r))
         out: Tensor = gate * self.value(F.relu(key).square())
-        return out, {"ffn_shift": x_BTC[:, -1]}
+        return out, {"ffn_shift": x_BTC[:, -1].clone()}
 
 
 class RWKV6Block(nn.Module):

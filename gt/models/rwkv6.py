@@ -98,7 +98,9 @@ class RWKV6TimeMix(nn.Module):
             Output [B, T, C] and the state after the last token.
         """
         if state is not None and native_step.usable(x_BTC, native_step.RWKV6_OPS):
-            return native_step.rwkv6(self, x_BTC, state)
+            stepped = native_step.rwkv6(self, x_BTC, state)
+            if stepped is not None:
+                return stepped
         B, T, C = x_BTC.shape
         heads = (B, T, self.num_heads, C // self.num_heads)
         previous = previous_token(x_BTC, state["rwkv_shift"] if state else None)

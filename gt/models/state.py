@@ -57,6 +57,7 @@ class ModelState(Mapping[str, Tensor]):
             # Stacked when somebody looks: to a model that decodes, the copy would cost more than its own work.
             layers = self._layers or ()
             self._tensors = {name: torch.stack([layer[name] for layer in layers], dim=1) for name in layers[0]}
+            self._layers = None  # one copy is enough
         return self._tensors
 
     def layer(self, index: int) -> LayerState:

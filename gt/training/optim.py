@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 
 import torch
@@ -48,23 +49,32 @@ def loss_and_gradients(model: nn.Module, tokens_BT: Tensor, halves: bool = True)
 
     On a CPU the two halves of a batch are computed side by side, each by one thread: a model of this size is thousands
     of small operations, and sharing out each of them costs more than it saves, ten times more on a busy machine.
-    `halves=False` computes them as one, for a look at what takes how long.
+    Only models that say so (`thread_safe`) are called from two threads; for another, a call may change the module
+    (statistics, random numbers drawn in an order). `halves=False` computes any as one.
     """
-    if not halves or tokens_BT.device.type != "cpu" or len(tokens_BT) < 2:
+    if not (halves and getattr(model, "thread_safe", False) and tokens_BT.device.type == "cpu" and len(tokens_BT) > 1):
         loss = next_token_loss(model, tokens_BT)
         model.zero_grad(set_to_none=True)
         loss.backward()
         return loss.detach()
-    parameters = list(model.parameters())
-    grad_enabled = torch.is_grad_enabled()
+    model.zero_grad(set_to_none=True)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    threads, autocast = torch.get_num_threads(), torch.is_autocast_enabled("cpu")
+    autocast_dtype = torch.get_autocast_dtype("cpu")
 
     def part(rows_BT: Tensor) -> tuple[Tensor, list[Tensor | None]]:
-        torch.set_num_threads(1)  # of this worker alone
-        with torch.set_grad_enabled(grad_enabled):  # a thread begins with the default
+        torch.set_num_threads(1)
+        # A thread begins with gradients on and without autocast.
+        with torch.autocast("cpu", autocast_dtype, enabled=autocast):
             loss = next_token_loss(model, rows_BT) * (len(rows_BT) / len(tokens_BT))
             return loss.detach(), list(torch.autograd.grad(loss, parameters, allow_unused=True))
 
-    first, second = _halves().map(part, tokens_BT.tensor_split(2))
+    running = [_halves().submit(part, rows_BT) for rows_BT in tokens_BT.tensor_split(2)]
+    try:
+        first, second = (half.result() for half in running)
+    finally:
+        wait(running)  # nobody goes on, not even with an error, while the model is at work
+        torch.set_num_threads(threads)  # a worker's own number became that of the process
     for parameter, a, b in zip(parameters, first[1], second[1], strict=True):
         parameter.grad = a.add_(b) if a is not None and b is not None else a if b is None else b
     return first[0] + second[0]
@@ -73,6 +83,10 @@ def loss_and_gradients(model: nn.Module, tokens_BT: Tensor, halves: bool = True)
 @cache
 def _halves() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(2, thread_name_prefix="half-batch")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_halves.cache_clear)  # threads do not survive a fork
 
 
 def train_step(
@@ -94,8 +108,13 @@ def captured_step(
 ) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
     """`train_step` recorded once as a CUDA graph: at these sizes launching kernels costs more than running them.
 
-    The parameters and the optimiser's state are left as they were. Every batch must have the shape of the example.
+    The parameters are left as they were. Every batch must have the shape of the example.
+
+    Raises:
+        ValueError: If the optimiser has been used: the steps that warm up for the recording would spoil its state.
     """
+    if optimizer.state:
+        raise ValueError("the optimiser has stepped already: record the step with a new one, then load its state")
     before = [p.detach().clone() for p in model.parameters()]
     static_BT = example_BT.clone()
     side = torch.cuda.Stream()

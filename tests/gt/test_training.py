@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import threading
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -156,6 +158,55 @@ def test_halves_side_by_side_give_the_gradients_of_the_whole_batch(rows: int) ->
     assert got.pop("unused") is None
     for name, gradient in got.items():
         torch.testing.assert_close(gradient, model.get_parameter(name).grad, rtol=1e-9, atol=1e-12)
+
+
+def test_half_batches_leave_threads_as_they_were_and_take_frozen_parameters() -> None:
+    model = HybridLM(registry.resolve("GF-MH@TINY").config(50))
+    model.embedding.weight.requires_grad_(False)
+    before = torch.get_num_threads()
+    loss_and_gradients(model, torch.randint(50, (4, 9)))
+    assert torch.get_num_threads() == before
+    assert model.embedding.weight.grad is None
+    assert model.norm.weight.grad is not None
+
+
+def test_half_batches_keep_autocast_and_wait_for_each_other_before_an_error() -> None:
+    model = HybridLM(registry.resolve("GF-MH@TINY").config(50))
+    seen: list[torch.dtype] = []
+    model.blocks[0].ffn.up.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        loss_and_gradients(model, torch.randint(50, (4, 9)))
+    assert seen == [torch.bfloat16, torch.bfloat16]
+    running: list[int] = []
+
+    def fail(module: object, inputs: tuple[torch.Tensor, ...]) -> None:
+        running.append(1)
+        if len(running) == 1:
+            raise RuntimeError("stop")
+        time.sleep(0.2)
+        running.append(2)
+
+    model.register_forward_pre_hook(fail)
+    with pytest.raises(RuntimeError, match="stop"):
+        loss_and_gradients(model, torch.randint(50, (4, 9)))
+    assert running == [1, 1, 2]
+
+
+def test_a_model_that_does_not_say_so_is_not_called_from_two_threads() -> None:
+    class Own(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = torch.nn.Embedding(50, 50)
+            self.threads: set[int] = set()
+
+        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            self.threads.add(threading.get_ident())
+            out: torch.Tensor = self.embedding(tokens)
+            return out
+
+    own = Own()
+    loss_and_gradients(own, torch.randint(50, (4, 9)))
+    assert own.threads == {threading.get_ident()}
 
 
 def test_windows_are_the_same_for_one_seed_and_cover_the_text() -> None:

@@ -247,7 +247,7 @@ def test_one_seed_gives_one_model_and_counts_are_its_own() -> None:
     gru = 2 * (3 * 8 * 8) + 2 * (3 * 8)
     described = one.describe()
     assert described["params"] == {"total": gru + 8192 * 8, "non_embedding": gru}
-    assert (described["model"], described["scale"], described["kernels"]) == ("mine", "TINY", {})
+    assert (described["model"], described["scale"], list(described["kernels"])) == ("mine", "TINY", ["cross_entropy"])
 
 
 @pytest.mark.parametrize("form", ["folder", "safetensors", "tied", "pt"])

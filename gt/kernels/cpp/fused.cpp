@@ -1,5 +1,5 @@
 // Functions that a framework spreads over many passes through memory, in one pass each, forward and backward, in fp32.
-// Their readable forms are in reference.py. All tensors are contiguous.
+// Their readable forms are in fused.py. All tensors are contiguous.
 
 #include <algorithm>
 

@@ -92,7 +92,7 @@ def test_the_record_says_what_was_measured_where() -> None:
     assert record.settings["batch"] == "1,2"
     (model,) = record.models
     assert model["name"] == "GF@TINY"
-    assert set(model["kernels"]) == {"causal_conv1d", "ssd", "wkv6"}
+    assert {"causal_conv1d", "ssd", "wkv6", "rms_norm", "cross_entropy"} <= set(model["kernels"])
     assert record.environment["torch"] == torch.__version__
     assert record.environment["threads"] == 1
     (stable,) = record.stability

@@ -57,6 +57,16 @@ def test_a_forced_fastest_backend_is_the_fastest(monkeypatch: pytest.MonkeyPatch
     assert resolve("wkv6", "cpu").fastest
 
 
+def test_the_backend_of_one_op_beats_that_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text in ("wkv6=chunked,reference", "reference, wkv6 = chunked"):
+        monkeypatch.setenv("GT_KERNELS", text)
+        assert resolve("wkv6", "cpu").backend.name == "chunked"
+        assert resolve("ssd", "cpu").backend.name == "reference"
+    monkeypatch.setenv("GT_KERNELS", "=reference")
+    with pytest.raises(ValueError, match="names no op"):
+        resolve("wkv6", "cpu")
+
+
 def test_what_is_asked_for_beats_what_is_forced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GT_KERNELS", "wkv6=chunked")
     found = resolve("wkv6", "cpu", "reference")

@@ -106,9 +106,17 @@ def test_views_that_are_not_contiguous() -> None:
             "6 channels cannot be normalised in 4 groups",
         ),
         (lambda: kernels.cross_entropy(torch.ones(2, 3), torch.zeros(3, dtype=torch.long)), "targets"),
+        (lambda: kernels.cross_entropy(torch.ones(1, 3), torch.zeros(1, dtype=torch.int32)), "int64"),
         (lambda: kernels.cross_entropy(torch.ones(0, 3), torch.zeros(0, dtype=torch.long)), "no predictions"),
     ],
 )
 def test_wrong_shapes_are_named(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("target", [-100, -1, 3, 10**6])
+@pytest.mark.parametrize("backend", BACKENDS["cross_entropy"][:1], ids=lambda backend: backend.name)
+def test_a_target_outside_the_vocabulary_is_refused(backend: Backend, target: int) -> None:
+    with pytest.raises(ValueError, match="expected token ids from 0 to 2"):
+        op_of("cross_entropy", backend)(torch.ones(2, 3), torch.tensor([0, target]))

@@ -10,14 +10,17 @@ from torch import Tensor
 
 from gt import registry
 from gt.kernels import native, native_step
+from gt.models.build import build_model
 from gt.models.hybrid import HybridLM
+from gt.models.rwkv6 import RWKV6TimeMix
 
 pytestmark = pytest.mark.skipif(native.refused("step") is not None, reason=f"no kernels: {native.refused('step')}")
 
 
 def build(name: str) -> HybridLM:
     torch.manual_seed(0)
-    return HybridLM(registry.resolve(name).config(61)).eval()
+    model: Any = build_model(registry.resolve(name).config(61)).eval()
+    return model  # type: ignore[no-any-return]
 
 
 def decode(model: HybridLM, tokens_BT: Tensor, start: int = 2) -> tuple[Tensor, Any, Any]:
@@ -68,6 +71,80 @@ def test_token_by_token_equals_the_parallel_form(
         torch.testing.assert_close(state[part], whole_state[part], rtol=1e-4, atol=1e-5)
     for part in seen:
         torch.testing.assert_close(seen[part], whole_seen[part][:, :, -1:], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(registry.VARIANTS))
+@torch.no_grad()
+def test_every_variant_decodes_as_it_reads_whatever_its_weights(name: str) -> None:
+    model, tokens = build(f"{name}@TINY"), torch.randint(61, (3, 9))
+    for parameter in model.parameters():
+        parameter.add_(0.1 * torch.randn_like(parameter))
+    logits, _, seen = decode(model, tokens)
+    whole, whole_seen = model(tokens, return_activations=True)
+    assert float((logits - whole[:, 2:]).abs().max() / whole.abs().max()) < 1e-4
+    for part in seen:
+        torch.testing.assert_close(seen[part], whole_seen[part][:, :, -1:], rtol=1e-3, atol=1e-4)
+
+
+def _of_another_batch(model: HybridLM) -> Any:
+    return model(torch.randint(61, (2, 3)), return_states=True)[1]
+
+
+def _of_another_scale(model: HybridLM) -> Any:
+    return build("GF-MH@3.5M")(torch.randint(61, (5, 3)), return_states=True)[1]
+
+
+@pytest.mark.parametrize("name", ["GF-MH@TINY", "RWKV6@TINY", "Mamba2@TINY"])
+@pytest.mark.parametrize("foreign", [_of_another_batch, _of_another_scale])
+@torch.no_grad()
+def test_a_state_that_does_not_fit_is_refused_rather_than_read(name: str, foreign: Any) -> None:
+    model = build(name)
+    state = foreign(model)
+    with pytest.raises((ValueError, RuntimeError, KeyError)):
+        model(torch.randint(61, (5, 1)), state=state)
+
+
+@pytest.mark.parametrize("name", ["GF-MH@TINY", "RWKV6@TINY", "Mamba2@TINY"])
+@torch.no_grad()
+def test_what_lies_differently_in_memory_takes_the_readable_form(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, tokens = build(name), torch.randint(61, (3, 4))
+    expected = decode(model, tokens)[0]
+    used = calls(monkeypatch)
+    state = model(tokens[:, :3], return_states=True)[1].map(Tensor.bfloat16)
+    assert model(tokens[:, 3:], state=state).isfinite().all()
+    for block in model.blocks:
+        for linear in (block.rwkv.key if block.rwkv else None, block.mamba.in_proj if block.mamba else None):
+            if linear is not None:
+                linear.weight.set_(linear.weight.t().contiguous().t())
+    torch.testing.assert_close(decode(model, tokens)[0], expected, rtol=1e-4, atol=1e-5)
+    assert used == []
+
+
+@pytest.mark.parametrize(("lora_mix", "lora_decay"), [(12, 20), (32, 12), (8, 8)])
+@torch.no_grad()
+def test_ranks_of_any_size(lora_mix: int, lora_decay: int) -> None:
+    torch.manual_seed(0)
+    mixer = RWKV6TimeMix(64, 2, 0, 2, lora_mix, lora_decay)
+    for parameter in mixer.parameters():
+        parameter.add_(0.1 * torch.randn_like(parameter))
+    x = torch.randn(2, 6, 64)
+    whole = mixer(x, None)[0]
+    state = mixer(x[:, :5], None)[1]
+    torch.testing.assert_close(mixer(x[:, 5:], state)[0], whole[:, 5:], rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_layer_that_computes_more_is_not_passed_over() -> None:
+    class Doubled(torch.nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return 2 * super().forward(x)
+
+    for change in (Doubled(64, 256, bias=False), torch.nn.Linear(64, 256), torch.nn.utils.parametrizations.weight_norm):
+        model, tokens = build("GF-MH@TINY"), torch.randint(61, (2, 4))
+        decode(model, tokens)
+        ffn = model.blocks[1].ffn
+        ffn.up = change if isinstance(change, torch.nn.Module) else change(ffn.up)
+        torch.testing.assert_close(decode(model, tokens)[0], model(tokens)[:, 2:], rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()
