@@ -89,7 +89,7 @@ class ModelState(Mapping[str, Tensor]):
         return type(self)({name: function(tensor) for name, tensor in self.tensors.items()}, self.gate)
 
     def select(self, rows: Sequence[int] | slice) -> Self:
-        """The state of some sequences of the batch."""
+        """The state of some sequences of the batch; the gate, a report, stays that of the whole batch."""
         index = rows if isinstance(rows, slice) else list(rows)
         return self.map(lambda tensor: tensor[index])
 
@@ -116,8 +116,14 @@ class ModelState(Mapping[str, Tensor]):
         """Put states together, each with the rows of the batch that its sequences shall be.
 
         A part of the state that has grown to different lengths (a cache) is padded with zeros at its end.
+
+        Raises:
+            ValueError: If the rows are not 0, 1, 2, ... in some order.
         """
         count = sum(len(rows) for rows, _ in parts)
+        given = sorted(row for rows, _ in parts for row in rows)
+        if given != list(range(count)):
+            raise ValueError(f"{count} sequences are given the rows {given}: expected each of 0 to {count - 1} once")
         tensors: dict[str, Tensor] = {}
         for name, first in parts[0][1].tensors.items():
             shapes = {state.tensors[name].shape[1:] for _, state in parts}

@@ -103,3 +103,9 @@ def test_caches_of_different_lengths_are_padded_with_zeros() -> None:
     assert joined[0, :, :, :2].all()
     assert not joined[0, :, :, 2:].any()
     assert joined[1].all()
+
+
+def test_merged_rows_are_each_given_once(state: ModelState) -> None:
+    for rows in ([0, 2, 3], [0, 0, 1], [1, 2, 3]):
+        with pytest.raises(ValueError, match="once"):
+            ModelState.merge([(rows, state)])
