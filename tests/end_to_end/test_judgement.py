@@ -50,7 +50,8 @@ def test_a_healthy_model_passes_and_its_true_verdict_is_hold(
     assert subject["checkpoint"]["step"] == 150
     assert subject["checkpoint"]["tokens"] == 150 * 8 * 64
     assert subject["tokenizer"]["vocab_size"] == 1024
-    assert {"wkv6", "ssd", "causal_conv1d", "token_mix", "cross_entropy"} <= set(subject["kernels"])
+    mixers = {"wkv6", "ssd", "causal_conv1d"}
+    assert set(subject["kernels"]) == mixers | {"token_mix", "rms_norm", "gated_group_norm", "cross_entropy"}
     assert subject["corpus"]["name"].startswith("python-reference")
     assert subject["sabotage"] is None
     assert {"python", "torch", "threads", "cpu"} <= scored["provenance"]["environment"].keys()

@@ -66,7 +66,10 @@ def test_the_rest_is_counted_from_the_parameters() -> None:
     assert predicted.moments == moments
     assert predicted.logits == 4 * 2 * 8 * 512
     parts = (predicted.parameters, predicted.gradients, predicted.moments, predicted.activations, predicted.logits)
-    assert sum(parts) <= predicted.peak <= sum(parts) + 2 * predicted.logits
+    assert predicted.peak == sum(parts), "the end of the forward pass, with the last step's gradients"
+    spelled_out = predict(config, 2, 8, backends={"cross_entropy": "reference"})
+    assert spelled_out is not None
+    assert spelled_out.peak == sum(parts) + predicted.logits, "the loss keeps a log-softmax"
 
 
 def test_prediction_grows_with_batch_length_vocabulary_and_precision() -> None:

@@ -19,6 +19,7 @@ from gt.bench.record import BenchRecord
 from gt.bench.run import bench
 from gt.bench.stability import stability
 from gt.bench.timing import alternate
+from gt.kernels import BACKENDS
 from gt.subject import Subject, SubjectRequest, load_subject, plan_subject
 
 PAUSE_S = 0.05
@@ -92,7 +93,7 @@ def test_the_record_says_what_was_measured_where() -> None:
     assert record.settings["batch"] == "1,2"
     (model,) = record.models
     assert model["name"] == "GF@TINY"
-    assert {"causal_conv1d", "ssd", "wkv6", "rms_norm", "cross_entropy"} <= set(model["kernels"])
+    assert set(model["kernels"]) == BACKENDS.keys()
     assert record.environment["torch"] == torch.__version__
     assert record.environment["threads"] == 1
     (stable,) = record.stability
@@ -195,12 +196,12 @@ def test_training_changes_the_weights_and_the_forward_pass_keeps_no_graph() -> N
 def test_larger_batches_take_longer() -> None:
     one = subject("RWKV6@TINY")
     timings = alternate(
-        {str(batch): throughput.training(one, batch, 32, graph=False) for batch in (1, 64)},
+        {str(batch): throughput.training(one, batch, 64, graph=False) for batch in (1, 64)},
         repeats=5,
-        calls=2,
+        calls=5,
         budget_s=60,
     )
-    assert timings.speedup("64", "1").median < 0.7
+    assert timings.speedup("64", "1").median < 0.5
 
 
 def test_stability_tells_learning_from_diverging() -> None:
@@ -285,7 +286,8 @@ def test_hooks_are_gone_after_profiling() -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_a_run_on_a_gpu_measures_everything() -> None:
-    config = small(device="cuda", only="B1,B2,B3", profile=True)
+    # Large enough that tensors outweigh the workspaces of the matrix library (70 MB on an H200).
+    config = small(device="cuda", only="B1,B2,B3", profile=True, batch="32", length="256")
     record: BenchRecord = bench(["GF@TINY"], config, quiet)
     (cell,) = record.cells
     assert cell.training
@@ -294,6 +296,5 @@ def test_a_run_on_a_gpu_measures_everything() -> None:
     assert cell.memory
     assert cell.memory.predicted
     assert cell.memory.measured
-    # At this size the workspaces of the matrix library (about 70 MB on an H200) are most of what is measured.
-    assert 0.5 < cell.memory.measured / cell.memory.predicted.peak < 2 + 100e6 / cell.memory.predicted.peak
+    assert 0.5 < cell.memory.measured / cell.memory.predicted.peak < 2
     assert record.stability[0].finite_steps == config.steps
