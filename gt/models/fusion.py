@@ -13,9 +13,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-Fused = tuple[Tensor, Tensor | None]
+from gt.models.norm import RMSNorm
 
-NORM_EPS = 1e-5
+Fused = tuple[Tensor, Tensor | None]
 
 
 def _share(rwkv: Tensor, mamba: Tensor) -> Tensor:
@@ -35,8 +35,8 @@ class GainFusion(nn.Module):
         super().__init__()
         self.rwkv_gain = nn.Parameter(torch.full((hidden_size,), gate_init))
         self.mamba_gain = nn.Parameter(torch.full((hidden_size,), 1 - gate_init))
-        self.rwkv_norm = nn.RMSNorm(hidden_size, eps=NORM_EPS)
-        self.mamba_norm = nn.RMSNorm(hidden_size, eps=NORM_EPS)
+        self.rwkv_norm = RMSNorm(hidden_size)
+        self.mamba_norm = RMSNorm(hidden_size)
 
     def forward(self, rwkv_BTC: Tensor, mamba_BTC: Tensor) -> Fused:
         """Return the fused output [B, T, C] and RWKV's share [B, T, C]."""

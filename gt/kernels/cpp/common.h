@@ -49,6 +49,8 @@ inline float sum8(float8 value) {
     return x > 88.7f ? INFINITY : y;
 }
 
+inline float sigmoid(float x) { return 1 / (1 + exponential(-x)); }
+
 inline void exponentials(float* __restrict__ out, const float* __restrict__ in, long count) {
     for (long i = 0; i < count; ++i) out[i] = exponential(in[i]);
 }

@@ -26,7 +26,7 @@ extern "C" void conv_forward(long B, long T, long D, long W, const float* x, con
     for (long bt = 0; bt < B * T; ++bt) {
         float* out = y + bt * D;
         convolve(D, W, x + (bt / T * (T + W - 1) + bt % T) * D, weight, bias, out);
-        for (long d = 0; d < D; ++d) out[d] = out[d] / (1 + exponential(-out[d]));
+        for (long d = 0; d < D; ++d) out[d] *= sigmoid(out[d]);
     }
 }
 
@@ -44,7 +44,7 @@ extern "C" void conv_backward(long B, long T, long D, long W, const float* x, co
                 const float *in = x + (b * (T + W - 1) + t) * D, *gyt = gy + (b * T + t) * D;
                 convolve(D, W, in, weight, bias, gz);
                 for (long d = 0; d < D; ++d) {
-                    const float s = 1 / (1 + exponential(-gz[d]));
+                    const float s = sigmoid(gz[d]);
                     gz[d] = gyt[d] * s * (1 + gz[d] * (1 - s));
                     gb[d] += gz[d];
                 }

@@ -85,12 +85,6 @@ extern "C" void token_mix_backward(long rows, long C, long M, long parts, const 
     }
 }
 
-namespace {
-
-inline float sigmoid(float x) { return 1 / (1 + exponential(-x)); }
-
-}  // namespace
-
 // RMSNorm of x, or of x silu(gate) where gate is not null: x, gate, out [rows, C], weight [C]; scales [rows].
 extern "C" void rms_norm_forward(long rows, long C, float eps, const float* x, const float* gate, const float* weight,
                                  float* out, float* scales, int threads) {

@@ -8,8 +8,6 @@
 
 namespace {
 
-inline float sigmoid(float x) { return 1 / (1 + exponential(-x)); }
-
 inline float tanh_of(float x) { return 2 * sigmoid(2 * x) - 1; }
 
 inline float softplus(float x) { return x > 20 ? x : std::log1p(std::exp(x)); }  // 20: the framework's threshold
