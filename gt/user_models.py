@@ -30,6 +30,10 @@ Factory = Callable[..., Any]
 F = TypeVar("F", bound=Factory)
 
 
+class NotAModuleError(TypeError, ValueError):
+    """A factory returned something else than a module: the input is wrong, not the code that reports it."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UserModel:
     """A model of the user's own at a scale, before it is built.
@@ -62,13 +66,15 @@ class UserModel:
         """Call the factory.
 
         Raises:
-            TypeError: If it returns something else than a module. What its own code raises is passed on.
+            NotAModuleError: If it returns something else than a module. What its own code raises is passed on.
         """
         from torch import nn
 
         model = (self.factory or _import(self.target))(vocab_size=vocab_size)
         if not isinstance(model, nn.Module):
-            raise TypeError(f"the factory of {self.own_name} returned {type(model).__name__}: expected an nn.Module")
+            raise NotAModuleError(
+                f"the factory of {self.own_name} returned {type(model).__name__}: expected an nn.Module"
+            )
         model.register_forward_hook(_typed_state, with_kwargs=True)
         return model
 

@@ -89,6 +89,7 @@ def judge(record: BenchRecord, benchmarks: dict[str, Benchmark]) -> list[BenchVe
     for one in record.stability:
         value = f"{one.loss_start:.3f} to {one.loss_end:.3f} nats"
         verdicts.append(_verdict("B3", one.model, value, _stability(one), benchmarks))
+    verdicts += [_verdict("B3", model, "", reason, benchmarks) for model, reason in record.untrained.items()]
     return verdicts
 
 

@@ -168,6 +168,7 @@ class BenchRecord(msgspec.Struct, kw_only=True):
         decoding: Token-by-token decoding.
         ratios: Every model but the first against the first.
         stability: B3.
+        untrained: Models that B3 could not train, with the reason.
         schema: Name of the format.
     """
 
@@ -179,4 +180,5 @@ class BenchRecord(msgspec.Struct, kw_only=True):
     decoding: list[Decoding] = []
     ratios: list[Ratio] = []
     stability: list[Stability] = []
+    untrained: dict[str, str] = {}
     schema: str = SCHEMA

@@ -102,7 +102,11 @@ class _Run:
         if "B3" in chosen:
             for subject in self.subjects:
                 self._step(f"B3 stability, {subject.plan.label}")
-                self.record.stability.append(stability(subject, config.steps, config.lr))
+                try:
+                    with self._guarded():
+                        self.record.stability.append(stability(subject, config.steps, config.lr))
+                except CannotRunError as reason:
+                    self.record.untrained[subject.plan.label] = str(reason)
         self.progress(self._total, self._total, "done")
 
     def _step(self, note: str) -> None:

@@ -20,6 +20,7 @@ from pytest_groundthink import cli
 from pytest_groundthink.benchmarks import judge, load_benchmarks
 from pytest_groundthink.located import FixtureError
 from pytest_groundthink.report.bench import tables
+from pytest_groundthink.verdict import Status
 
 BOOK = fixtures_dir() / "bench.yaml"
 MIB = 2**20
@@ -239,3 +240,10 @@ def test_a_thresholds_file_that_cannot_be_used_is_located(tmp_path: Path, conten
     path.write_text(content, encoding="utf-8")
     with pytest.raises(FixtureError, match=message.replace(".", r"\.")):
         load_benchmarks(path)
+
+
+def test_a_model_that_could_not_be_trained_is_no_data() -> None:
+    record = BenchRecord(created="now", settings={}, untrained={"mine@TINY": "out of cheese"})
+    (verdict,) = judge(record, load_benchmarks(fixtures_dir() / "bench.yaml"))
+    assert (verdict.benchmark, verdict.model) == ("B3", "mine@TINY")
+    assert (verdict.status, verdict.reason) == (Status.NODATA, "out of cheese")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -298,3 +299,44 @@ def test_a_run_on_a_gpu_measures_everything() -> None:
     assert cell.memory.measured
     assert 0.5 < cell.memory.measured / cell.memory.predicted.peak < 2
     assert record.stability[0].finite_steps == config.steps
+
+
+OWN = """
+import torch
+
+
+class Plain(torch.nn.Module):
+    def __init__(self, vocab_size):
+        super().__init__()
+        self.embedding = torch.nn.Embedding(vocab_size, 8)
+        self.head = torch.nn.Linear(8, vocab_size)
+
+    def forward(self, tokens):
+        return self.head(self.embedding(tokens))
+
+
+class Broken(Plain):
+    def forward(self, tokens):
+        raise RuntimeError("out of cheese")
+
+
+def nothing(vocab_size):
+    return 7
+"""
+
+
+def test_models_of_the_users_own_join_and_a_broken_one_costs_no_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_bench.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    record = bench(["own_bench:Plain@TINY"], small(only="B1,B3", steps=2, decode_batch="1"), quiet)
+    assert record.cells[0].training
+    assert record.decoding[0].reason == "does not continue from a state"
+    assert record.stability[0].finite_steps == 2
+    broken = bench(["own_bench:Broken@TINY"], small(only="B1,B3", steps=2, decode_batch="1"), quiet)
+    assert broken.cells[0].reason == "out of cheese"
+    assert broken.untrained == {"own_bench:Broken@TINY": "out of cheese"}
+    assert broken.stability == []
+    with pytest.raises(ValueError, match=r"own_bench:nothing returned int: expected an nn.Module"):
+        bench(["own_bench:nothing@TINY"], small(), quiet)
