@@ -68,8 +68,10 @@ def train(config: Annotated[TrainConfig | None, Parameter(name="*")] = None) -> 
     except (ValueError, OSError, FloatingPointError) as error:
         console.print(f"groundthink train: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(1 if isinstance(error, FloatingPointError) else 4)
-    console.print(f"checkpoint: {out}")
-    console.print(f"judge it:   pytest -m graduation --model {config.model} --ckpt {Path(out)} --scorecard out.json")
+    if not console.is_terminal:
+        console.line()  # elsewhere the last line of progress ends without one
+    again = f"pytest -m graduation --model {config.model} --ckpt {Path(out)} --scorecard out.json"
+    console.print(f"checkpoint: {out}\njudge it:   {again}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _progress(line: dict[str, Any], config: TrainConfig) -> str:

@@ -259,4 +259,5 @@ def _estimate(measurement: Measurement, style: Style) -> str:
         return ""
     low, high = (style.show(end).removesuffix("%") for end in measurement.ci95)
     unit = "%" if style.form == "percent" else ""
-    return f" (n={measurement.n}, 95% {low}-{high}{unit})"
+    to = " to " if low.startswith("-") else "-"
+    return f" (n={measurement.n}, 95% {low}{to}{high}{unit})"

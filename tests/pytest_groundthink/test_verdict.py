@@ -84,6 +84,11 @@ def test_reason_gives_rate_sample_interval_and_target() -> None:
     assert judged.reason == "recall 3% (n=400, 95% 1-5%), needs >= 95%"
 
 
+def test_an_interval_below_zero_is_readable() -> None:
+    judged = RATE.judge(m(value=-0.12, n=32, ci95=(-0.15, -0.09)), Style(label="reduction", form="percent"))
+    assert judged.reason == "reduction -12% (n=32, 95% -15 to -9%), needs >= 95%"
+
+
 def test_a_straddled_threshold_is_named_even_on_pass() -> None:
     judged = RATE.judge(m(value=0.96, n=400, ci95=(0.93, 0.98)), Style(label="recall", form="percent"))
     assert judged.status is Status.PASS
