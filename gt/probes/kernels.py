@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from gt.subject import Subject
 
 BATCH, LENGTH = 2, 70  # a length that is no multiple of a chunk
+INPUTS = {
+    "wkv6": ("r", "k", "v", "w", "u", "state"),
+    "ssd": ("x", "dt", "A", "B", "C", "D", "state"),
+    "causal_conv1d": ("x", "weight", "bias", "state"),
+}
 REFERENCES = {"wkv6": reference.wkv6, "ssd": reference.ssd, "causal_conv1d": reference.causal_conv1d}
 
 
@@ -85,7 +90,7 @@ def _errors(op: str, run: Any, config: Any, device: torch.device, seed: int) -> 
         total = sum((t.double() * w.to(where)).sum() for t, w in zip(results, weights, strict=True))
         gradients = torch.autograd.grad(total, leaves)
         named = {"output": results[0], "state": results[1]}
-        named |= {f"gradient {i}": gradient for i, gradient in enumerate(gradients)}
+        named |= {f"gradient of {name}": gradient for name, gradient in zip(INPUTS[op], gradients, strict=True)}
         return {name: tensor.detach().cpu() for name, tensor in named.items()}
 
     expected = outputs_and_gradients(REFERENCES[op], torch.float64, torch.device("cpu"))
