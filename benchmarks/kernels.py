@@ -30,6 +30,7 @@ from torch import Tensor
 
 from gt import kernels
 from gt.kernels import BACKENDS
+from gt.machine import cpu_name
 
 RESULTS = Path(__file__).resolve().parent / "results"
 OPS = {"wkv6": "wkv6", "ssd": "ssd", "conv": "causal_conv1d"}
@@ -66,7 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=list(SHAPES), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--op", nargs="+", choices=list(OPS), default=list(OPS))
-    parser.add_argument("--rounds", type=int, default=30, help="timed steps of each competitor (default: 30)")
+    parser.add_argument("--rounds", type=rounds, default=30, help="timed steps of each competitor (default: 30)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of torch on a CPU")
     parser.add_argument("--json", type=Path, help="default: benchmarks/results/kernels-DEVICE.json")
     chosen = parser.parse_args()
@@ -203,6 +204,13 @@ def compare(op: str, shape: dict[str, int], device: str, rounds: int) -> dict[st
     }
 
 
+def rounds(text: str) -> int:
+    """A number of timed calls, of which quartiles can be taken."""
+    if not text.isdecimal() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"{text} rounds: expected at least 2, to have quartiles")
+    return int(text)
+
+
 def summary(values: list[float]) -> dict[str, float]:
     """Median and quartiles."""
     low, median, high = statistics.quantiles(values, n=4, method="inclusive")
@@ -225,15 +233,7 @@ def ratios(figures: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def machine(threads: int) -> dict[str, Any]:
     """What the figures were taken on."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    cpu = next(
-        (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
-        platform.processor(),
-    )
-    return {"platform": platform.platform(), "cpu": cpu, "cores": os.cpu_count(), "threads": threads, "gpu": gpu}
-
-
-def _lines(path: str) -> list[str]:
-    return Path(path).read_text(encoding="utf-8").splitlines() if Path(path).exists() else []
+    return {"platform": platform.platform(), "cpu": cpu_name(), "cores": os.cpu_count(), "threads": threads, "gpu": gpu}
 
 
 def versions() -> dict[str, str | None]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from kernels import machine, milliseconds, summary, versions  # benchmarks/kernels.py, the folder of this script
+from kernels import machine, milliseconds, rounds, summary, versions  # benchmarks/kernels.py, the folder of this script
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="+", metavar="BxT", help="batch x tokens; default: by device")
     parser.add_argument("--precision", nargs="+", choices=["fp32", "autocast", "bf16"], help="default: by device")
     parser.add_argument("--competitors", nargs="+", choices=list(COMPETITORS), default=list(COMPETITORS))
-    parser.add_argument("--rounds", type=int, default=20, help="timed steps of each competitor (default: 20)")
+    parser.add_argument("--rounds", type=rounds, default=20, help="timed steps of each competitor (default: 20)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of torch on a CPU")
     parser.add_argument("--profile", action="store_true", help="also say which kernels take the time (cuda)")
     parser.add_argument("--json", type=Path, help="default: benchmarks/results/training-DEVICE.json")
