@@ -29,12 +29,15 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "groundthink"
 
 
+SOURCES = {".py", ".cpp", ".h"}
+
+
 @cache
 def source_hash() -> str:
     """Hash of this package's own source: a changed probe or kernel never meets an old result."""
     digest = hashlib.sha256()
     root = Path(__file__).parent
-    for path in sorted([*root.rglob("*.py"), *root.rglob("*.cpp")]):
+    for path in sorted(path for path in root.rglob("*") if path.suffix in SOURCES):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from gt import cache
 from gt.cache import Entry, cache_dir
 from gt.training import mini
 
@@ -134,3 +135,9 @@ def test_the_kernel_backend_is_part_of_the_key(trained: Any, monkeypatch: pytest
 def test_what_is_not_finite_is_not_kept(trained: Any) -> None:
     assert trained("first", loss=float("nan")) == (False, 1)
     assert trained("second", loss=float("nan")) == (False, 2)
+
+
+def test_every_kind_of_source_is_hashed() -> None:
+    root = Path(cache.__file__).parent
+    found = {path.suffix for path in root.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    assert found == cache.SOURCES | {".typed"}
