@@ -43,9 +43,8 @@ class JudgingSession:
         self.config = config
         self.settings = Settings.from_config(config)
         self.is_worker = hasattr(config, "workerinput")
-        # Threads that spin while they wait take the cores from everyone else, other workers first. On two cores with
-        # two more busy processes a training step took 0.8 s instead of 2.6 s (alone 0.40 s instead of 0.33 s). OpenMP
-        # reads it once, when torch is loaded.
+        # Threads that spin while they wait take the cores from everyone else, other workers first; benchmarks/NOTES.md
+        # has the figures. OpenMP reads it once, when torch is loaded.
         os.environ.setdefault("GOMP_SPINCOUNT", "2000")
         self.graduating = selects(config.getoption("markexpr", ""), {"graduation"})
         self.book: CheckBook = load_checks(fixtures_dir() / "checks.yaml", self.settings.checks)
