@@ -68,7 +68,7 @@ def find_leaks(train: Sequence[Tokens], valid: Sequence[Tokens]) -> list[Leak]:
         What was found, for each pair of sources that share text.
     """
     found = []
-    for held_out in valid:
+    for held_out in filter(len, valid):
         index = _Index(held_out)
         for source in train:
             documents = _shared_documents(source, held_out)

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 SHARD_CHARACTERS = 1 << 24
 """Text of a shard: about 4 million tokens of BPE, so that 10 GB are some 600 shards."""
 
-SHARD_EXAMPLES = 1 << 14
+SHARD_EXAMPLES = 1 << 13
 """Generated conversations of a shard."""
 
 _PLAN = "plan.json"
