@@ -25,7 +25,7 @@ _PAIRS = 1 << 14  # that are compared at a time
 _LONGEST = 1 << 16  # tokens; a longer document shares passages if it shares anything
 
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd: 2^64 over the golden ratio
-_POWERS = np.cumprod(np.concatenate(([1], np.full(_LONGEST, _FACTOR))).astype(np.uint64))
+_POWERS = np.cumprod(np.append(np.uint64(1), np.full(_LONGEST, _FACTOR)), dtype=np.uint64)
 
 Integers = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]

@@ -36,6 +36,8 @@ SHARD_EXAMPLES = 1 << 13
 """Generated conversations of a shard."""
 
 _PLAN = "plan.json"
+_OF_TEXT = ("path", "field", "count")
+_OF_CONVERSATIONS = ("path", "count", "skills", "seed", "prose", "answer_weight", "user_weight")
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,7 +131,9 @@ def build_store(
 
 
 def _description(source: DataSource) -> dict[str, Any]:
-    return {name: value for name, value in asdict(source).items() if name not in ("weight", "start")}
+    """What decides the text and the weights of a source."""
+    named = _OF_CONVERSATIONS if source.is_generated else _OF_TEXT
+    return {name: value for name, value in asdict(source).items() if name in named}
 
 
 def _plan(source: DataSource, tokenizer: Tokenizer, folder: Path, valid_share: float, shard_characters: int) -> Plan:

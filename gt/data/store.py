@@ -223,6 +223,7 @@ class Store:
         return "generator_sha256" in self.manifest.plan.source
 
     def _tokens(self, part: str) -> Tokens:
+        plan = self.manifest.plan
         kept = [(shard.index, shard.parts[part]) for shard in self.manifest.shards if shard.parts[part].tokens]
         arrays: dict[str, list[Integers]] = {"tokens": [], "starts": [], "weights": []}
         for index, content in kept:
@@ -236,7 +237,7 @@ class Store:
             arrays["tokens"],
             arrays["starts"],
             arrays["weights"] if weighted else None,
-            name=f"{self.manifest.plan.source['path']} ({part})",
+            name=f"{plan.source['path']} ({part})" if plan.valid_share else plan.source["path"],
             generated=self.generated,
         )
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from gt.data import leaks
 from gt.data.leaks import WINDOW, find_leaks
 from gt.data.store import Tokens
 
@@ -99,3 +100,13 @@ def test_nothing_to_compare():
     some = tokens(RANDOM.integers(0, 60, 500))
     assert find_leaks([some], []) == find_leaks([], [some]) == []
     assert find_leaks([some], [Tokens([], [])]) == find_leaks([Tokens([], [])], [some]) == []
+
+
+def test_different_documents_and_stretches_have_different_hashes():
+    documents = np.unique(RANDOM.integers(0, 3, (6_000, 40), dtype=np.uint16), axis=0)
+    made = tokens(documents.ravel(), every=40, pieces=1, generated=True)
+    ((numbers, hashes),) = leaks._document_hashes(made, 40)
+    assert len(set(hashes.tolist())) == len(numbers) == len(documents) > 5_900
+    stretches = np.unique(np.lib.stride_tricks.sliding_window_view(documents.ravel(), 32), axis=0)
+    rolling = leaks._rolling(documents.ravel().astype(np.int64))
+    assert len(set(rolling.tolist())) == len(stretches) > 200_000
