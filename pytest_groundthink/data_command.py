@@ -71,7 +71,9 @@ def build(*sources: str, config: Annotated[BuildConfig | None, Parameter(name="*
 
 
 @data.command
-def inspect(folder: Path, *, tokenizer: Path | None = None, windows: int = 2, length: int = 64) -> None:
+def inspect(
+    folder: Path, *, tokenizer: Path | None = None, windows: int = 2, length: int = 64, verify: bool = False
+) -> None:
     """Print what shards hold: sources, counts, hashes, and a few windows as text.
 
     Args:
@@ -79,6 +81,7 @@ def inspect(folder: Path, *, tokenizer: Path | None = None, windows: int = 2, le
         tokenizer: A tokenizer.json; by default the one beside the shards.
         windows: Windows of each source.
         length: Tokens of a window.
+        verify: Read every shard and compare its hash, for instance after copying them.
     """
     with _errors("inspect") as console:
         from gt.data.store import MANIFEST, Store
@@ -89,7 +92,11 @@ def inspect(folder: Path, *, tokenizer: Path | None = None, windows: int = 2, le
         if not stores:
             raise ValueError(f"{folder} holds no shards: expected a folder that `groundthink data build --out` made")
         for path in stores:
-            _describe(Store(path), _reader(path, tokenizer), windows, length, console)
+            store = Store(path)
+            _describe(store, _reader(path, tokenizer), windows, length, console)
+            if verify:
+                store.verify()
+                console.print("  verified   every shard is as it was written")
 
 
 @contextmanager
@@ -102,6 +109,9 @@ def _errors(command: str) -> Iterator[Console]:
     except (ValueError, OSError) as error:
         console.print(f"groundthink data {command}: {error}", style="red")
         sys.exit(4)
+    except KeyboardInterrupt:
+        console.print(f"groundthink data {command}: interrupted; what is finished is kept")
+        sys.exit(130)
 
 
 def _build(paths: tuple[str, ...], config: BuildConfig, console: Console) -> None:

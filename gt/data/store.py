@@ -12,6 +12,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from gt.checkpoint import sha256_of
+
 FORMAT = "groundthink.tokens/1"
 MANIFEST = "manifest.json"
 PARTS = ("train", "valid")
@@ -221,6 +223,18 @@ class Store:
     def generated(self) -> bool:
         """Whether the documents are generated conversations."""
         return "generator_sha256" in self.manifest.plan.source
+
+    def verify(self) -> None:
+        """Compare every shard with its hash.
+
+        Raises:
+            ValueError: If one differs.
+        """
+        for shard in self.manifest.shards:
+            for part in shard.parts.values():
+                for name, expected in part.sha256.items():
+                    if sha256_of(self.folder / name) != expected:
+                        raise ValueError(f"{self.folder / name} is not as it was written: build the shards again")
 
     def _tokens(self, part: str) -> Tokens:
         plan = self.manifest.plan

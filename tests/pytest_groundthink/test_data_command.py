@@ -47,6 +47,14 @@ def test_build_and_inspect(text, capsys):
     status, alone = run(capsys, "inspect", store_folder(DataSource(path="some.txt"), text.parent / "s"))
     assert status == 0
     assert "train " in alone
+    assert "verified   every shard is as it was written" in run(capsys, "inspect", "s", "--verify")[1]
+    shard = next(text.parent.glob("s/*/00000.train.tokens.npy"))
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(content)
+    status, printed = run(capsys, "inspect", "s", "--verify")
+    assert status == 4
+    assert "00000.train.tokens.npy is not as it was written" in printed
 
 
 def test_sources_from_a_file(text, capsys):
@@ -82,3 +90,13 @@ def test_nothing_to_inspect(text, capsys):
     status, printed = run(capsys, "inspect", ".")
     assert status == 4
     assert "holds no shards: expected a folder that `groundthink data build --out` made" in printed
+
+
+def test_an_interrupted_build_says_that_nothing_is_lost(text, capsys, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gt.data.dataset.prepare", interrupted)
+    status, printed = run(capsys, "build", "some.txt", "--kind", "char")
+    assert status == 130
+    assert "interrupted; what is finished is kept" in printed
