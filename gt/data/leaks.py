@@ -166,6 +166,8 @@ def _chunks(tokens: Tokens, outside: int) -> Iterator[tuple[int, Integers]]:
 
 def _read_padded(tokens: Tokens, start: int, length: int, outside: int) -> Integers:
     low, high = max(start, 0), min(start + length, len(tokens))
+    if high - low == length:
+        return tokens.read(low, length)
     return np.pad(tokens.read(low, high - low), (low - start, start + length - high), constant_values=outside)
 
 

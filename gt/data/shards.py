@@ -56,9 +56,9 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     tokens: int
 
 
-def store_folder(source: DataSource, root: Path) -> Path:
-    """Where the shards of a source are kept under a folder: by what it is, not by how it is mixed."""
-    text = json.dumps(_description(source), sort_keys=True)
+def store_folder(source: DataSource, root: Path, tokenizer_sha256: str, valid_share: float = 0.0) -> Path:
+    """Where the shards of a source are kept under a folder: by what is in them, not by how it is mixed."""
+    text = json.dumps([_description(source), tokenizer_sha256, valid_share], sort_keys=True)
     name = re.sub(r"[^A-Za-z0-9]+", "-", Path(source.path).name or source.path).strip("-")[:40]
     return root / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 

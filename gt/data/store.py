@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -223,6 +224,13 @@ class Store:
     def generated(self) -> bool:
         """Whether the documents are generated conversations."""
         return "generator_sha256" in self.manifest.plan.source
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the tokens and their division, whatever the files were called that they came from."""
+        plan = self.manifest.plan
+        content = [plan.tokenizer_sha256, [shard.parts for shard in self.manifest.shards]]
+        return hashlib.sha256(msgspec.json.encode(content)).hexdigest()
 
     def verify(self) -> None:
         """Compare every shard with its hash.

@@ -79,6 +79,9 @@ def test_what_was_looked_for_once_is_known(train, valid, tokenizer, tmp_path, mo
     monkeypatch.setattr("gt.data.dataset.find_leaks", pytest.fail)
     assert prepare([train], tokenizer, tmp_path / "s", valid=[valid]).sha256 == first.sha256
     monkeypatch.undo()
+    renamed = DataSource(path=str((tmp_path / "train.txt").rename(tmp_path / "renamed.txt")))
+    assert prepare([renamed], tokenizer, tmp_path / "s", valid=[valid]).sha256 == first.sha256
+    (tmp_path / "renamed.txt").rename(tmp_path / "train.txt")
     write(tmp_path / "valid.txt", 200, 40)
     with pytest.raises(ValueError, match=r"validation text occurs in training: .* the first in training document 200"):
         prepare([train], tokenizer, tmp_path / "s", valid=[valid])
