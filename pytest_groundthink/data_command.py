@@ -183,13 +183,14 @@ def _progress(console: Console) -> Iterator[Any]:
         TextColumn("{task.fields[tokens]:,} tokens"),
         TimeRemainingColumn(),
     )
-    tasks: dict[str, TaskID] = {}
+    tasks: dict[tuple[str, int | None], TaskID] = {}
     with Progress(*columns, console=console) as bars:
 
         def report(progress: Any) -> None:
-            if progress.source not in tasks:
-                tasks[progress.source] = bars.add_task(progress.source, total=progress.total, tokens=0)
-            bars.update(tasks[progress.source], completed=progress.done, tokens=progress.tokens)
+            key = progress.source, progress.total  # training and validation may both have a source of one name
+            if key not in tasks:
+                tasks[key] = bars.add_task(progress.source, total=progress.total, tokens=0)
+            bars.update(tasks[key], completed=progress.done, tokens=progress.tokens)
 
         yield report
 
