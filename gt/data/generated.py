@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import importlib
 import itertools
-import re
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from gt.checkpoint import sha256_of
 from gt.data.config import DataSource
+from gt.resources import fixtures_dir
 from gt.tokenizers import Tokenizer
 
 DEFAULT_COUNT = 100_000
@@ -22,54 +21,33 @@ GENERATOR = "gt.data.conversations"
 MATERIAL_CHARACTERS = 16_000_000
 """Prose that is read for words and sentences, from the first."""
 
-_MOST = 50_000  # words, and sentences
-_SENTENCE = re.compile(r"(?<=[.!?] )[A-Z][a-z]*(?: [A-Za-z][A-Za-z',-]*){3,15}\.(?= )")
-
-
-class Material(NamedTuple):
-    """What conversations take from prose.
-
-    Attributes:
-        words: Words that occur five times or more, the commonest first.
-        sentences: Plain sentences of 4 to 16 words.
-    """
-
-    words: tuple[str, ...] = ()
-    sentences: tuple[str, ...] = ()
-
 
 def generated_count(source: DataSource) -> int:
     """Number of conversations that a source stands for."""
     return source.count or DEFAULT_COUNT
 
 
-def gather_material(texts: Iterable[str]) -> Material:
-    """Words and sentences of prose, so that conversations speak of what the model reads elsewhere."""
-    words: Counter[str] = Counter()
-    sentences: dict[str, None] = {}
-    left = MATERIAL_CHARACTERS
-    for text in texts:
-        flat = " ".join(text[:left].split())
-        words.update(re.findall(r"[A-Za-z]+", flat))
-        if len(sentences) < _MOST:
-            sentences.update(dict.fromkeys(_SENTENCE.findall(flat)))
-        left -= len(text)
-        if left <= 0:
-            break
-    common = sorted((word for word, count in words.items() if count >= 5), key=lambda word: (-words[word], word))
-    usable = importlib.import_module(GENERATOR).usable_words(common)
-    return Material(tuple(usable)[:_MOST], tuple(itertools.islice(sentences, _MOST)))
+def material_of(texts: Iterable[str]) -> Any:
+    """The generator's `Material` of prose: words and sentences, so that it speaks of what the model reads elsewhere."""
+    return importlib.import_module(GENERATOR).Material.of(_first(texts, MATERIAL_CHARACTERS))
 
 
-def conversations(source: DataSource, material: Material, start: int, stop: int) -> Iterator[Any]:
-    """Examples `start` to `stop` of a source: tuples of spans."""
-    module = importlib.import_module(GENERATOR)
-    mixture = module.mixture(source.skills, source.seed, start, words=material.words, prose=material.sentences)
+def conversations(source: DataSource, material: Any, start: int, stop: int) -> Iterator[Any]:
+    """Examples `start` to `stop` of a source: tuples of spans.
+
+    Args:
+        source: Which ones.
+        material: What `material_of` found in the source's prose; None if it has none.
+        start: Number of the first.
+        stop: Number after the last.
+    """
+    options = {} if material is None else {"material": material}
+    mixture = importlib.import_module(GENERATOR).mixture(source.skills, source.seed, start, **options)
     return (example for _, example in itertools.islice(mixture, stop - start))
 
 
 def encoded_conversations(
-    source: DataSource, material: Material, start: int, stop: int, tokenizer: Tokenizer
+    source: DataSource, material: Any, start: int, stop: int, tokenizer: Tokenizer
 ) -> Iterator[tuple[str, list[int], list[int]]]:
     """Conversations `start` to `stop`: text, tokens, and the weight of each token in sixteenths."""
     examples = list(conversations(source, material, start, stop))
@@ -79,6 +57,14 @@ def encoded_conversations(
         yield text_of(example), ids, weights
 
 
+def _first(texts: Iterable[str], characters: int) -> Iterator[str]:
+    for text in texts:
+        yield text[:characters]
+        characters -= len(text)
+        if characters <= 0:
+            return
+
+
 def text_of(example: Any) -> str:
     """A conversation as it is read."""
     return "".join(span.text for span in example)
@@ -86,7 +72,7 @@ def text_of(example: Any) -> str:
 
 @cache
 def generator_sha256() -> str:
-    """Hash of the generator's own files: with other templates it is another source."""
+    """Hash of all that decides what is generated: the generator's files, and the evaluation's, which it keeps clear of."""
     folder = Path(str(importlib.import_module(GENERATOR).__file__)).parent
     files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
-    return sha256_of(*sorted(files))
+    return sha256_of(*sorted(files), *sorted(fixtures_dir().glob("canar*.yaml")))

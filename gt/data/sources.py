@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from gt.data.config import HUGGING_FACE, DataSource
 from gt.data.corpus import DOCUMENT_SEPARATOR
-from gt.data.generated import Material, conversations, gather_material, generated_count, text_of
+from gt.data.generated import conversations, generated_count, material_of, text_of
 from gt.data.text_files import PACKED, open_text
 
 PIECE = 1 << 16
@@ -120,25 +120,25 @@ def texts(sources: Iterable[DataSource], characters: int | None = None) -> Itera
 def _texts_of(source: DataSource) -> Iterator[str]:
     if not source.is_generated:
         return (piece.text for piece in pieces(source))
-    found = conversations(source, material_of(source), 0, generated_count(source))
+    found = conversations(source, prose_material(source), 0, generated_count(source))
     return map(text_of, found)
 
 
-@cache
-def _material(prose: str, states: tuple[tuple[int, int], ...]) -> Material:
-    return gather_material(piece.text for piece in pieces(DataSource(path=prose)))
-
-
-def material_of(source: DataSource) -> Material:
-    """What the conversations of a source take from their prose.
+def prose_material(source: DataSource) -> Any:
+    """What the conversations of a source take from their prose; None if they have none.
 
     Raises:
         ValueError: If it cannot be read.
     """
     if source.prose is None:
-        return Material()
+        return None
     states = (path.stat() for path in source_files(source))
     return _material(source.prose, tuple((state.st_size, state.st_mtime_ns) for state in states))
+
+
+@cache
+def _material(prose: str, states: tuple[tuple[int, int], ...]) -> Any:
+    return material_of(piece.text for piece in pieces(DataSource(path=prose)))
 
 
 def _suffix(path: Path) -> str:

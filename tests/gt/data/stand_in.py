@@ -10,17 +10,22 @@ class Span(NamedTuple):
     answer: bool = False
 
 
-def mixture(weights, seed, start=0, *, words=(), prose=()):
+class Material(NamedTuple):
+    prose: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, texts):
+        return cls(tuple(" ".join(texts).split(". ")))
+
+
+def mixture(weights, seed, start=0, *, material=None):
+    prose = material.prose if material else ()
     index = start
     while True:
         name = "ab"[index % 2] if weights is None else max(weights, key=weights.get)
         filler = prose[index % len(prose)] if prose else "Go on."
         yield name, (Span(f"User: {filler} {name} is {seed}-{index}.\nAssistant:"), Span(f" {index}", True), Span("\n"))
         index += 1
-
-
-def usable_words(words):
-    return tuple(words)
 
 
 def encode_examples(examples, tokenizer, answer_weight=64, user_weight=16):
@@ -40,6 +45,6 @@ def install(monkeypatch, folder):
     package, render = types.ModuleType("gt.data.conversations"), types.ModuleType("gt.data.conversations.render")
     (folder / "__init__.py").write_text("")
     package.__file__ = str(folder / "__init__.py")
-    package.mixture, package.usable_words, render.encode_examples = mixture, usable_words, encode_examples
+    package.mixture, package.Material, render.encode_examples = mixture, Material, encode_examples
     for module in (package, render):
         monkeypatch.setitem(sys.modules, module.__name__, module)

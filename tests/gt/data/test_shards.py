@@ -128,10 +128,10 @@ class TestContent:
 
     def test_conversations_take_words_and_sentences_from_prose(self, tokenizer, tmp_path, monkeypatch):
         stand_in.install(monkeypatch, tmp_path)
-        (tmp_path / "prose.txt").write_text("Once. The old man went home. He is 12. The cat slept. " * 9)
+        (tmp_path / "prose.txt").write_text("The old man went home. The cat slept. ")
         source = DataSource(path="conversations:", count=3, prose=str(tmp_path / "prose.txt"))
         store = build_store(source, tokenizer, tmp_path / "s")
-        assert texts(store.train, Tokenizer(tokenizer))[0] == "User: The old man went home. a is 0-0.\nAssistant: 0\n"
+        assert texts(store.train, Tokenizer(tokenizer))[0] == "User: The old man went home a is 0-0.\nAssistant: 0\n"
         assert [file.path for file in store.manifest.plan.files] == [str(tmp_path / "prose.txt")]
 
 
