@@ -1,0 +1,120 @@
+"""What training conversations must not contain: the values, statements, questions and fillers of the evaluation.
+
+Two texts are the same for training if one could have been learned from the other:
+
+* a *run*: six words in a row that both have, at least two of them content words (`what is the name of the` is English,
+  not a question of the evaluation);
+* a *likeness*: more than 70% of the words of the evaluation text, and at least 70% of its content words, stand in the
+  training text in the same order.
+
+The value of a statement is left out before texts are compared.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import cache
+
+from gt.data.dialogues import canary_data
+
+RUN = 6
+LIKENESS = 0.7
+
+_WORD = re.compile(r"[a-z0-9']+")
+FUNCTION_WORDS = frozenset(
+    "a an the this that these those my our your his her its their i we you he she it they me us him them who whom whose"
+    " which what where when why how is are was were be been being am do does did done has have had will would can could"
+    " shall should may might must to of in on at by for with from into onto out up down off over under about as and or"
+    " but if than then so not no there here one some any all by the way please".split()
+)
+
+
+def words_of(text: str) -> list[str]:
+    """Words of a text, case-folded."""
+    return _WORD.findall(text.casefold())
+
+
+class EvaluationSplit:
+    """Tells texts that the evaluation uses from those that training may use.
+
+    Args:
+        values: Values that may be no fact in training.
+        texts: Sentences that training must not be like; `{value}` stands for any value.
+    """
+
+    def __init__(self, values: Iterable[str], texts: Iterable[str]) -> None:
+        self._values = frozenset(" ".join(words_of(value)) for value in values)
+        self._longest = max((value.count(" ") + 1 for value in self._values), default=0)
+        self._exact: set[str] = set()
+        self._runs: set[tuple[str, ...]] = set()
+        self._texts: list[tuple[list[str], list[str]]] = []
+        self._by_word: dict[str, list[int]] = {}
+        for text in dict.fromkeys(texts):
+            words = words_of(text.replace("{value}", " "))
+            content = [word for word in words if word not in FUNCTION_WORDS]
+            self._exact.add(" ".join(words))
+            self._runs.update(run for run in _runs(words) if _is_telling(run))
+            for word in dict.fromkeys(content):
+                self._by_word.setdefault(word, []).append(len(self._texts))
+            self._texts.append((words, content))
+
+    def has_value(self, text: str) -> bool:
+        """Whether a text contains a value of the evaluation, as whole words in any case."""
+        words = words_of(text)
+        return any(
+            " ".join(words[start : start + size]) in self._values
+            for size in range(1, self._longest + 1)
+            for start in range(len(words) - size + 1)
+        )
+
+    def is_like(self, text: str) -> bool:
+        """Whether a text is one of the evaluation, or too like one: a run or a likeness, as the module says."""
+        words = words_of(text)
+        if " ".join(words) in self._exact or any(run in self._runs for run in _runs(words)):
+            return True
+        hits: dict[int, int] = {}
+        for word in set(words):
+            for index in self._by_word.get(word, ()):
+                hits[index] = hits.get(index, 0) + 1
+        for index, count in hits.items():
+            whole, content = self._texts[index]
+            if count >= LIKENESS * len(content) and _is_alike(whole, content, words):
+                return True
+        return False
+
+
+@cache
+def evaluation_split() -> EvaluationSplit:
+    """The split of every evaluation fixture."""
+    data = canary_data()
+    values = [value for kind in data.kinds.values() for value in kind]
+    texts = [text for row in data.templates for text in (row.statement, row.question, row.reply) if text]
+    texts += [text for turn in data.neutral for text in (turn.text, turn.reply)]
+    return EvaluationSplit(values, [*texts, *data.fillers, *data.filler_replies, data.default_reply])
+
+
+def _runs(words: list[str]) -> Iterable[tuple[str, ...]]:
+    return zip(*(words[start:] for start in range(RUN)), strict=False)
+
+
+def _is_telling(run: tuple[str, ...]) -> bool:
+    return sum(word not in FUNCTION_WORDS for word in run) >= 2
+
+
+def _is_alike(whole: list[str], content: list[str], words: list[str]) -> bool:
+    return common_words(content, words) >= LIKENESS * len(content) and common_words(whole, words) > LIKENESS * len(
+        whole
+    )
+
+
+def common_words(first: list[str], second: list[str]) -> int:
+    """Length of the longest common subsequence of two lists of words."""
+    row = [0] * (len(second) + 1)
+    for word in first:
+        diagonal = 0
+        for index, other in enumerate(second, start=1):
+            above = row[index]
+            row[index] = diagonal + 1 if word == other else max(above, row[index - 1])
+            diagonal = above
+    return row[-1]
