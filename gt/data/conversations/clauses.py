@@ -39,6 +39,12 @@ _PLACING = frozenset("in at on near under behind to into onto above around throu
 _WHENING = frozenset(("on", "at"))
 
 
+EMBEDDINGS = (
+    "do you remember", "can you tell me", "do you know", "could you remind me", "do you still know", "can you recall",
+    "would you tell me", "tell me", "remind me", "I would like to know",
+)  # fmt: skip
+
+
 class Forms(NamedTuple):
     """Forms of a verb."""
 
@@ -153,15 +159,29 @@ def _frame(forms: Forms, synonyms: tuple[Forms, ...], pattern: str) -> Frame:
     return Frame(forms, synonyms, subject, tuple(slots))
 
 
-def clause_fact(draw: Draw) -> Fact:
-    """A fact about an event, and the questions for each of its parts."""
+def clause_facts(draw: Draw, count: int = 1) -> list[Fact]:
+    """Facts about events, each with questions for its parts.
+
+    More than one are about the same sort of event with different people, so that who is meant decides which answer is
+    right.
+    """
     frame = draw.pick(frames())
     tense = draw.pick(_TENSES if frame.subject == "person" else _STATES)
+    facts: dict[str, Fact] = {}
+    while len(facts) < count:
+        one = _clause_fact(draw, frame, tense, telling=count > 1)
+        facts.setdefault(one.subject, one)
+        if count > 1 and draw.random() < 0.2:
+            frame = draw.pick(frames())
+    return list(facts.values())
+
+
+def _clause_fact(draw: Draw, frame: Frame, tense: str, telling: bool) -> Fact:
     slots = [slot for slot in frame.slots if not slot.optional or draw.random() < 0.6]
     direct = not slots[0].preposition and slots[0].kind not in ("color_as", "name_as", "price", "period", "weight")
     if tense == "passive" and not direct:
         tense = "past"
-    focus = draw.below(len(slots) + (frame.subject == "person" or draw.random() < 0.5))
+    focus = draw.below(len(slots) + (draw.random() < 0.6))
     asked_subject = focus == len(slots) and tense != "control"
     if frame.subject == "person":
         subject = person(draw, answer=True) if asked_subject else speaker(draw)
@@ -170,13 +190,35 @@ def clause_fact(draw: Draw) -> Fact:
         subject = subject._replace(full=_definite(subject.full), possessive="its")
     owner = subject.possessive if subject.agreement != SINGULAR or draw.random() < 0.5 else "the"
     nouns = [noun(draw, slot.kind, index == focus, owner) for index, slot in enumerate(slots)]
-    time = draw.word(_WHEN[tense]) if tense in _WHEN and draw.random() < 0.3 and not _has_time(slots) else ""
-    clause = _Clause(draw, frame, tense, subject, slots, nouns, time)
+    timed = tense in _WHEN and draw.random() < 0.4 and not _has_time(slots)
+    circumstance = timed and _WHEN.get(tense) == "times_past" and draw.random() < 0.4
+    time = _circumstance(draw) if circumstance else draw.word(_WHEN[tense]) if timed else ""
+    clause = _Clause(draw, frame, tense, subject, slots, nouns, time, telling)
     order = [focus, *draw.sample([index for index in range(len(slots) + 1) if index != focus], len(slots))]
     questions = [clause.question(index) for index in order]
-    if time:
+    if timed and not circumstance:
         questions.insert(1 + (draw.random() < 0.8), clause.time_question())
-    return Fact(clause.statement(focus), tuple(question for question in questions if question), subject.short)
+    told = clause.other or subject
+    return Fact(clause.statement(focus), tuple(question for question in questions if question), told.short)
+
+
+def _circumstance(draw: Draw) -> str:
+    """A subordinate clause about the past: `before the shop closed`."""
+    return f"{draw.word('conjunctions')} {draw.word('circumstances')}"
+
+
+def somebody_who(draw: Draw) -> Noun:
+    """Somebody known by what they did: `the man who bought a boat in Turin`."""
+    while True:
+        frame = draw.pick(frames())
+        if frame.subject == "person":
+            break
+    slots = [slot for slot in frame.slots if not slot.optional][:2]
+    nouns = [noun(draw, slot.kind, answer=False) for slot in slots]
+    parts = " ".join(_joined(slot, one.full) for slot, one in zip(slots, nouns, strict=True))
+    head = draw.word("somebodies")
+    text = f"the {head} who {frame.forms.past} {parts}"
+    return Noun(text, text if draw.random() < 0.75 else f"the {head}", head)
 
 
 def _definite(text: str) -> str:
@@ -192,10 +234,18 @@ class _Clause:
     """One clause on its way to a statement and to questions."""
 
     def __init__(
-        self, draw: Draw, frame: Frame, tense: str, subject: Noun, slots: list[Slot], nouns: list[Noun], time: str
+        self,
+        draw: Draw,
+        frame: Frame,
+        tense: str,
+        subject: Noun,
+        slots: list[Slot],
+        nouns: list[Noun],
+        time: str,
+        telling: bool,
     ) -> None:
         self.draw, self.frame, self.tense, self.subject = draw, frame, tense, subject
-        self.slots, self.nouns, self.time = slots, nouns, time
+        self.slots, self.nouns, self.time, self.telling = slots, nouns, time, telling
         self.catenative = draw.below(1000)
         self.other = person(draw) if tense == "control" else None
 
@@ -270,7 +320,7 @@ class _Clause:
         forms = self.frame.forms
         if self.frame.synonyms and draw.random() < 0.3:
             forms = draw.pick(self.frame.synonyms)
-        keep = 1.0 if len(self.slots) < 3 and draw.random() < 0.5 else 0.55
+        keep = 1.0 if self.telling or (len(self.slots) < 3 and draw.random() < 0.5) else 0.55
         start = 1 if self.tense == "passive" else 0
         kept = [place for place in range(start, len(self.slots)) if place != index and (
             not self.slots[place].preposition or draw.random() < keep)]  # fmt: skip
@@ -290,6 +340,9 @@ class _Clause:
         if preposition and not before:
             place = sum(other < index for other in kept)
             rest.insert(place, preposition)
+        if draw.random() < 0.08:
+            embedding = f"{draw.pick(EMBEDDINGS)} {before}{who} {subject.short}"
+            return " ".join((embedding, self.group(forms, subject.agreement).finite, *rest)), asked.value
         body = (subject.short, group.main, *rest)
         return f"{before}{who} {group.auxiliary} {' '.join(body)}", asked.value
 

@@ -15,8 +15,8 @@ _CONSONANT_SOUND = ("uni", "use", "eu", "one", "ukul")
 _VOWEL_SOUND = ("hour", "honest", "honor", "heir")
 _DOUBLING = frozenset(
     "stop drop hug plan trap grab rub slip trip chat pat pin wrap ship swap rip tip zip step jog nod beg rob skip chop"
-    " shop knit spot trim prefer refer admit commit permit cut put set run sit win dig get hit shut swim forget begin let"
-    " mop".split()
+    " shop knit spot trim prefer refer admit commit permit cut put set run sit win dig get hit shut swim forget begin"
+    " let mop".split()
 )
 
 

@@ -99,6 +99,11 @@ KINDS = {
     "time": _kind("time", "", "what time|what time|when"),
     "weekday": _kind("bare", "weekdays", "which day|what day|which day of the week"),
     "puzzle": _kind("count", "texts", "what|which puzzle"),
+    "bare": _kind("bare", "abstract pets", "what|which word"),
+    "surname": _kind("bare", "surnames", "what"),
+    "season": _kind("bare", "seasons", "which season"),
+    "genre": _kind("bare", "genres", "what"),
+    "trait": _kind("bare", "traits", "what"),
 }
 
 _TOPICS = "the {0}|a {0}|{1}|{1}|{1}".split("|")

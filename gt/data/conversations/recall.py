@@ -4,21 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gt.data.conversations.clauses import Fact, clause_fact
+from gt.data.conversations.clauses import Fact, clause_facts
+from gt.data.conversations.predicates import attribute_facts, predicate_facts
 from gt.data.conversations.split import evaluation_split
 from gt.data.conversations.talk import Example, Talk, asked
 from gt.data.conversations.words import Draw
 
 
-def fact(draw: Draw) -> Fact:
-    """A fact unlike those of the evaluation."""
+def facts(draw: Draw, count: int = 1) -> list[Fact]:
+    """Facts unlike those of the evaluation; where there are more, often of the same kind about different people."""
+    found: list[Fact] = []
+    form = draw.random()
+    alike = draw.random() < 0.5
+    while len(found) < count:
+        if not alike:
+            form = draw.random()
+        if form < 0.5:
+            drawn = clause_facts(draw, count - len(found))
+        elif form < 0.75:
+            drawn = predicate_facts(draw, count - len(found))
+        else:
+            drawn = attribute_facts(draw, count - len(found))
+        found += [one for one in map(_allowed, drawn) if one is not None]
+    return found
+
+
+def _allowed(fact: Fact) -> Fact | None:
     split = evaluation_split()
-    while True:
-        found = clause_fact(draw)
-        if found.questions and not split.is_like(found.statement):
-            questions = tuple(one for one in found.questions if not split.is_like(one[0]))
-            if questions:
-                return found._replace(questions=questions)
+    if split.is_like(fact.statement):
+        return None
+    questions = tuple(one for one in fact.questions if not split.is_like(one[0]))
+    return fact._replace(questions=questions) if questions else None
 
 
 def recall(least: int, most: int) -> Callable[[Draw], Example]:
@@ -28,7 +44,7 @@ def recall(least: int, most: int) -> Callable[[Draw], Example]:
         talk = Talk(draw)
         if draw.chance(0.15):
             talk.fill(1 + draw.below(2))
-        one = fact(draw)
+        (one,) = facts(draw)
         talk.tell(one)
         talk.fill(least + draw.below(most - least + 1))
         for question, answer in one.questions[: 1 + draw.below(3)]:
@@ -41,12 +57,12 @@ def recall(least: int, most: int) -> Callable[[Draw], Example]:
 def several(draw: Draw) -> Example:
     """Two to four facts, in turns of their own, and questions for any of them."""
     talk = Talk(draw)
-    facts = [fact(draw) for _ in range(2 + draw.below(3))]
-    for one in facts:
+    told = facts(draw, 2 + draw.below(3))
+    for one in told:
         talk.tell(one)
         if draw.chance(0.2):
             talk.fill(1)
-    for one in draw.sample(facts, 1 + draw.below(len(facts))):
+    for one in draw.sample(told, 1 + draw.below(len(told))):
         for question, answer in one.questions[: 1 + draw.below(2)]:
             talk.ask(asked(draw, question), f"{answer}.")
     return talk.spans()

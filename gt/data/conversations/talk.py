@@ -7,7 +7,7 @@ from importlib import resources
 
 import msgspec
 
-from gt.data.conversations.clauses import Fact
+from gt.data.conversations.clauses import Fact, clause_facts
 from gt.data.conversations.split import evaluation_split
 from gt.data.conversations.words import Draw
 
@@ -41,7 +41,6 @@ class Phrases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     leads: tuple[str, ...]
     tails: tuple[str, ...]
     asks: tuple[str, ...]
-    embeds: tuple[str, ...]
     replies: tuple[str, ...]
     comments: tuple[str, ...]
     small_talk: tuple[SmallTalk, ...]
@@ -104,15 +103,19 @@ class Talk:
 
     def tell(self, fact: Fact) -> None:
         """The user states a fact and the assistant takes note."""
-        self.say(stated(self.draw, fact.statement), reply(self.draw, fact.subject))
+        self.say(stated(self.draw, fact), reply(self.draw, fact.subject))
 
     def fill(self, count: int) -> None:
         """Turns that have nothing to do with the facts."""
         for _ in range(count):
             draw = self.draw
-            if draw.random() < 0.12:
+            form = draw.random()
+            if form < 0.1:
                 talk = draw.pick(phrases().small_talk)
                 self.say(talk.text, talk.reply)
+            elif form < 0.25:
+                (aside,) = clause_facts(draw)
+                self.say(sentence(aside.statement), reply(draw))
             else:
                 self.say(filler(draw), reply(draw))
 
@@ -127,35 +130,39 @@ def sentence(text: str) -> str:
     return text if text[-1] in ".?!" else f"{text}."
 
 
-def stated(draw: Draw, statement: str) -> str:
+def stated(draw: Draw, fact: Fact) -> str:
     """A statement as the user says it: alone, or with something before or after it."""
+    statement = fact.statement
     form = draw.random()
-    if form < 0.22:
+    # A capital at the start of a sentence would make the answer another word than the one that was said.
+    small = any(answer[0].islower() and statement.startswith(answer) for _, answer in fact.questions)
+    if form < 0.22 or small:
         lead = draw.pick(phrases().leads)
         end = "?" if lead.startswith(("Did", "Have")) else "."
         return f"{lead} {statement}{end}"
-    if form < 0.36:
+    if form < 0.32:
         return sentence(f"{statement}{draw.pick(phrases().tails)}")
-    if form < 0.4:
+    if form < 0.36:
         return f"{sentence(statement)} {filler(draw)}"
-    if form < 0.44:
+    if form < 0.4:
         return f"{filler(draw)} {sentence(statement)}"
     return sentence(statement)
 
 
 def asked(draw: Draw, question: str) -> str:
     """A question as the user asks it."""
-    if draw.random() < 0.2:
+    mark = "." if question.startswith(("tell me", "remind me", "I would")) else "?"
+    if draw.random() < 0.15:
         lead = draw.pick(phrases().asks)
-        return f"{lead} {question if lead[-1] in ':,' or lead == 'And' else question[0].upper() + question[1:]}?"
-    return f"{question[0].upper()}{question[1:]}?"
+        return f"{lead} {question if lead[-1] in ':,' or lead == 'And' else question[0].upper() + question[1:]}{mark}"
+    return f"{question[0].upper()}{question[1:]}{mark}"
 
 
 def reply(draw: Draw, subject: str = "") -> str:
     """What the assistant says to a statement or a filler."""
     form = draw.random()
-    if subject and form < 0.12:
-        other = {"I": "you", "we": "both of you"}.get(subject, subject)
+    if subject not in ("", "I", "we") and form < 0.16:
+        other = subject
         for mine, yours in (("my ", "your "), ("our ", "your ")):
             if other.startswith(mine):
                 other = yours + other[len(mine) :]
