@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib import resources
 from typing import NamedTuple
 
-from gt.data.conversations.morphology import past, progressive, third_person
-from gt.data.conversations.nouns import FIRST, KINDS, PLURAL, SINGULAR, Noun, noun, person, speaker
+from gt.data.conversations.morphology import third_person
+from gt.data.conversations.nouns import (
+    FIRST,
+    KINDS,
+    LISTED,
+    PLURAL,
+    SINGULAR,
+    YOU,
+    Noun,
+    noun,
+    person,
+    several_nouns,
+    speaker,
+)
+from gt.data.conversations.split import evaluation_split
+from gt.data.conversations.verbs import Forms, Frame, Slot, frames
 from gt.data.conversations.words import Draw
 
 _HAVE = {FIRST: "have", PLURAL: "have", SINGULAR: "has"}
@@ -19,12 +31,14 @@ _TENSES = (
     *("past",) * 44, *("present",) * 10, *("will",) * 6, *("going",) * 6, *("perfect",) * 7, *("progressive",) * 5,
     *("was doing",) * 3, *("catenative",) * 11, *("past catenative",) * 9, *("control",) * 7, *("passive",) * 5,
 )  # fmt: skip
+_LISTING = ("past", "past", "past", "present", "perfect", "will", "going", "catenative", "past catenative", "control")
 _STATES = ("past", "past", "past", "present", "present")
 _WHEN = {
     "past": "times_past", "was doing": "times_past", "past catenative": "times_past", "control": "times_past",
     "passive": "times_past", "present": "times_present", "will": "times_future", "going": "times_future",
     "progressive": "times_future", "catenative": "times_future",
 }  # fmt: skip
+_DOING = ("progressive", "was doing")
 _CATENATIVES = ("want", "need", "have", "plan", "hope", "intend", "expect", "would like", "try")
 _PAST_CATENATIVES = (
     ("wanted", "want"), ("had", "have"), ("decided", "decide"), ("promised", "promise"), ("managed", "manage"),
@@ -45,33 +59,6 @@ EMBEDDINGS = (
 )  # fmt: skip
 
 
-class Forms(NamedTuple):
-    """Forms of a verb."""
-
-    base: str
-    past: str
-    participle: str
-    third: str
-    progressive: str
-
-
-class Slot(NamedTuple):
-    """An argument of a verb: preposition (may be empty), kind of noun, and whether a statement may leave it out."""
-
-    preposition: str
-    kind: str
-    optional: bool
-
-
-class Frame(NamedTuple):
-    """A verb with the arguments that it takes and verbs that mean about the same with the same arguments."""
-
-    forms: Forms
-    synonyms: tuple[Forms, ...]
-    subject: str
-    slots: tuple[Slot, ...]
-
-
 class Fact(NamedTuple):
     """A statement and what may be asked about it.
 
@@ -79,11 +66,15 @@ class Fact(NamedTuple):
         statement: A sentence of the user's.
         questions: Pairs of a question and its answer; the first is what the statement was made for.
         subject: Who or what it is about, as said again.
+        values: The parts of the first answer, where it names several things.
+        kind: Kind of the first answer, where the fact is no event.
     """
 
     statement: str
     questions: tuple[tuple[str, str], ...]
     subject: str = ""
+    values: tuple[str, ...] = ()
+    kind: str = ""
 
 
 class _Group(NamedTuple):
@@ -92,71 +83,6 @@ class _Group(NamedTuple):
     finite: str
     auxiliary: str
     main: str
-
-
-@cache
-def frames() -> tuple[Frame, ...]:
-    """The verbs of `verbs.txt`.
-
-    Raises:
-        ValueError: If a line names an unknown kind of noun.
-    """
-    text = resources.files("gt.data.conversations").joinpath("verbs.txt").read_text(encoding="utf-8")
-    rows = [line.split(" : ") for line in text.splitlines() if line and not line.startswith("#")]
-    heads = [_head(head) for head, _ in rows]
-    known = {forms.base: forms for forms, _ in reversed(heads)}
-    found = []
-    for (forms, synonyms), (_, patterns) in zip(heads, rows, strict=True):
-        others = tuple(known.get(base) or _regular(base) for base in synonyms)
-        found += [_frame(forms, others, pattern.strip()) for pattern in patterns.split(";")]
-    return tuple(found)
-
-
-def _head(text: str) -> tuple[Forms, list[str]]:
-    verb, _, synonyms = text.partition(" ~ ")
-    words = verb.split()
-    third = len(words) // 3
-    if len(words) >= 3 and len(words) % 3 == 0 and words[0] not in ("look", "sign"):
-        base, old, participle = (" ".join(words[start : start + third]) for start in range(0, len(words), third))
-        forms = Forms(base, old, participle, third_person(base), progressive(base))
-    else:
-        forms = _regular(verb)
-    return forms, [part.strip() for part in synonyms.split(",") if part.strip()]
-
-
-def _regular(base: str) -> Forms:
-    first, space, rest = base.partition(" ")
-    old, participle = _IRREGULAR.get(first, (past(first), past(first)))
-    return Forms(base, f"{old}{space}{rest}", f"{participle}{space}{rest}", third_person(base), progressive(base))
-
-
-_IRREGULAR = {
-    "get": ("got", "gotten"), "give": ("gave", "given"), "run": ("ran", "run"), "take": ("took", "taken"),
-    "put": ("put", "put"), "bring": ("brought", "brought"), "spend": ("spent", "spent"), "make": ("made", "made"),
-    "speak": ("spoke", "spoken"), "fight": ("fought", "fought"), "see": ("saw", "seen"), "come": ("came", "come"),
-    "go": ("went", "gone"), "shut": ("shut", "shut"), "stick": ("stuck", "stuck"), "set": ("set", "set"),
-    "find": ("found", "found"), "hold": ("held", "held"), "break": ("broke", "broken"), "swim": ("swam", "swum"),
-    "steal": ("stole", "stolen"), "think": ("thought", "thought"), "hear": ("heard", "heard"),
-    "choose": ("chose", "chosen"), "wear": ("wore", "worn"), "have": ("had", "had"), "sell": ("sold", "sold"),
-    "buy": ("bought", "bought"), "leave": ("left", "left"), "keep": ("kept", "kept"), "eat": ("ate", "eaten"),
-    "say": ("said", "said"), "send": ("sent", "sent"), "lend": ("lent", "lent"),
-}  # fmt: skip
-
-
-def _frame(forms: Forms, synonyms: tuple[Forms, ...], pattern: str) -> Frame:
-    subject, slots = "person", []
-    for part in pattern.split(", "):
-        if part.startswith("S="):
-            subject = part[2:]
-            continue
-        optional = part.startswith("(")
-        words = part.strip("()").split()
-        size = 2 if words[-1] == "title" else 1
-        kind = " ".join(words[-size:])
-        if kind not in KINDS and kind not in ("person", "number_of", "price", "period", "weight"):
-            raise ValueError(f"verbs.txt: got the kind {kind!r} in {pattern!r}, expected one of nouns.KINDS")
-        slots.append(Slot(" ".join(words[:-size]), kind, optional))
-    return Frame(forms, synonyms, subject, tuple(slots))
 
 
 def clause_facts(draw: Draw, count: int = 1) -> list[Fact]:
@@ -176,20 +102,48 @@ def clause_facts(draw: Draw, count: int = 1) -> list[Fact]:
     return list(facts.values())
 
 
-def _clause_fact(draw: Draw, frame: Frame, tense: str, telling: bool) -> Fact:
+def fact_about_you(draw: Draw) -> Fact:
+    """A fact about an event in the life of the assistant."""
+    while True:
+        frame = draw.pick(frames())
+        if frame.subject == "person":
+            return _clause_fact(draw, frame, draw.pick(_TENSES), telling=False, who=YOU)
+
+
+def listed_fact(draw: Draw) -> Fact:
+    """A fact that names two to five things, and the question for them."""
+    while True:
+        frame = draw.pick(frames())
+        places = [place for place, slot in enumerate(frame.slots) if slot.kind == "person" or slot.kind in LISTED]
+        if frame.subject == "person" and places:
+            return _clause_fact(draw, frame, draw.pick(_LISTING), telling=False, listed=draw.pick(places))
+
+
+def _clause_fact(
+    draw: Draw, frame: Frame, tense: str, telling: bool, who: Noun | None = None, listed: int | None = None
+) -> Fact:
+    if listed is not None:
+        frame = frame._replace(slots=tuple(slot._replace(optional=False) for slot in frame.slots))
     slots = [slot for slot in frame.slots if not slot.optional or draw.random() < 0.6]
     direct = not slots[0].preposition and slots[0].kind not in ("color_as", "name_as", "price", "period", "weight")
-    if tense == "passive" and not direct:
+    if (tense == "passive" and not direct) or (
+        tense in _DOING and evaluation_split().has_value(frame.forms.progressive)
+    ):
         tense = "past"
-    focus = draw.below(len(slots) + (draw.random() < 0.6))
+    focus = draw.below(len(slots) + (draw.random() < 0.6 and who is None)) if listed is None else listed
     asked_subject = focus == len(slots) and tense != "control"
-    if frame.subject == "person":
+    if who is not None:
+        subject = who
+    elif frame.subject == "person":
         subject = person(draw, answer=True) if asked_subject else speaker(draw)
     else:
         subject = noun(draw, frame.subject, asked_subject)
         subject = subject._replace(full=_definite(subject.full), possessive="its")
     owner = subject.possessive if subject.agreement != SINGULAR or draw.random() < 0.5 else "the"
     nouns = [noun(draw, slot.kind, index == focus, owner) for index, slot in enumerate(slots)]
+    values: tuple[str, ...] = ()
+    if listed is not None:
+        nouns[listed], values = several_nouns(draw, slots[listed].kind)
     timed = tense in _WHEN and draw.random() < 0.4 and not _has_time(slots)
     circumstance = timed and _WHEN.get(tense) == "times_past" and draw.random() < 0.4
     time = _circumstance(draw) if circumstance else draw.word(_WHEN[tense]) if timed else ""
@@ -199,7 +153,12 @@ def _clause_fact(draw: Draw, frame: Frame, tense: str, telling: bool) -> Fact:
     if timed and not circumstance:
         questions.insert(1 + (draw.random() < 0.8), clause.time_question())
     told = clause.other or subject
-    return Fact(clause.statement(focus), tuple(question for question in questions if question), told.short)
+    return Fact(clause.statement(focus), tuple(question for question in questions if question), told.short, values)
+
+
+def _is_value_in(frame: Frame, tense: str) -> bool:
+    """Whether the verb becomes a value of the evaluation, as `painting` would."""
+    return tense in _DOING and evaluation_split().has_value(frame.forms.progressive)
 
 
 def _circumstance(draw: Draw) -> str:
@@ -318,7 +277,7 @@ class _Clause:
         """The question for an argument, or for the subject if the index is behind the last one."""
         draw = self.draw
         forms = self.frame.forms
-        if self.frame.synonyms and draw.random() < 0.3:
+        if self.frame.synonyms and draw.random() < 0.3 and self.tense not in _DOING:
             forms = draw.pick(self.frame.synonyms)
         keep = 1.0 if self.telling or (len(self.slots) < 3 and draw.random() < 0.5) else 0.55
         start = 1 if self.tense == "passive" else 0
@@ -348,7 +307,7 @@ class _Clause:
 
     def _subject_question(self, forms: Forms, rest: list[str]) -> tuple[str, str] | None:
         subject = self.other or self.subject
-        if subject.full in ("I", "we"):
+        if subject.full in ("I", "we", "you"):
             return None
         if self.tense == "passive":
             was = _WAS[self.nouns[0].agreement]

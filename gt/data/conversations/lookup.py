@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gt.data.conversations.talk import Example, Talk
 from gt.data.conversations.words import Draw
 
@@ -83,3 +85,30 @@ def associative_recall(draw: Draw) -> Example:
     for place in draw.sample(range(count), 1 + draw.below(min(count, 6))):
         talk.ask(look_up.format(keys[place]), f"{values[place]}.")
     return talk.spans()
+
+
+def selective_copy(draw: Draw) -> Example:
+    """Of a row of items, only those of one sort (after the selective copying task; Gu & Dao, 2023)."""
+    talk = Talk(draw)
+    for _ in range(1 + draw.below(2)):
+        sort, is_meant = draw.pick(_SORTS)
+        row = [
+            draw.number() if draw.chance(0.5) else draw.pick((draw.name, draw.made_up))()
+            for _ in range(3 + draw.below(7))
+        ]
+        meant = [one for one in row if is_meant(one)]
+        if meant:
+            talk.ask(draw.pick(_ONLY).format(sort, ", ".join(row)), f"{', '.join(meant)}.")
+    if not talk.spans():
+        return selective_copy(draw)
+    return talk.spans()
+
+
+_SORTS: tuple[tuple[str, Callable[[str], bool]], ...] = (
+    ("numbers", str.isdigit),
+    ("words in small letters", str.islower),
+    ("names", lambda one: one[0].isupper()),
+    ("words with a capital", lambda one: one[0].isupper()),
+)
+_ONLY = ("Repeat only the {0}: {1}.", "Just the {0}, please: {1}.", "Copy the {0} of this: {1}.",
+         "Pick out the {0}: {1}.", "Which {0} are in this list? {1}.")  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from gt.data.conversations.morphology import article, plural
@@ -67,7 +68,7 @@ KINDS = {
     "plant": _kind("count", "plants", "what|which plant|what kind of plant"),
     "prize": _kind("count", "prizes", "what|which prize"),
     "job_a": _kind("count", "jobs", "what|which job|what kind of worker"),
-    "room": _kind("the", "rooms", "which room|what|which part of the house", place=True),
+    "room": _kind("the", "rooms", "which room|which room|what|which part of the house", place=True),
     "place": _kind("the", "places", "which place|what", place=True),
     "surface": _kind("the", "surfaces", "what|which piece of furniture", place=True),
     "event": _kind("event", "events", "what|which event|what event"),
@@ -106,7 +107,12 @@ KINDS = {
     "trait": _kind("bare", "traits", "what"),
 }
 
-_TOPICS = "the {0}|a {0}|{1}|{1}|{1}".split("|")
+LISTED = frozenset(
+    "thing vehicle clothing letter text animal plant room place city country food drink hobby language subject material"
+    " color instrument topic event".split()
+)
+"""Kinds of which several can be named in a row."""
+
 _DETERMINERS = ("a", "a", "a", "the", "the", "own", "own", "that", "one")
 
 
@@ -124,14 +130,15 @@ def noun(draw: Draw, kind: str, answer: bool, possessive: str = "my") -> Noun:
     """
     if kind == "person":
         return person(draw, answer)
-    if kind in _AMOUNTS:
-        return _AMOUNTS[kind](draw)
+    if kind in AMOUNTS:
+        return AMOUNTS[kind](draw)
     row = KINDS[kind]
     natural = draw.random() < (NATURAL_ANSWERS if answer else NATURAL_OTHERS)
     shape = row.shape
     if shape == "bare":
-        value = draw.word(draw.pick(row.words)) if natural else draw.bare()
-        return Noun(value, value, value)
+        value = draw.word(draw.pick(row.words)) if natural and row.words else draw.bare()
+        many = natural and kind in ("food", "drink") and value.endswith("s")
+        return Noun(value, value, value, PLURAL if many else SINGULAR)
     if shape == "count":
         return _counted(draw, draw.word(row.words[0]) if natural else draw.noun(), possessive)
     if shape == "the":
@@ -143,7 +150,7 @@ def noun(draw: Draw, kind: str, answer: bool, possessive: str = "my") -> Noun:
         owner = draw.pick(("the", "the", possessive, article(value)))
         return Noun(f"{owner} {value}", f"the {value}", value)
     if shape == "plural":
-        value = draw.word(row.words[0]) if natural else plural(draw.noun())
+        value = draw.word(row.words[0]) if natural else draw.free(plural(draw.noun()))
         determiner = draw.pick(("some", "the", possessive))
         return Noun(f"{determiner} {value}", f"the {value}", value, PLURAL)
     if shape == "position":
@@ -157,6 +164,26 @@ def noun(draw: Draw, kind: str, answer: bool, possessive: str = "my") -> Noun:
         return Noun(value, value, value)
     value = getattr(draw, shape)()
     return Noun(value, value, value)
+
+
+def several_nouns(draw: Draw, kind: str) -> tuple[Noun, tuple[str, ...]]:
+    """Two to five of a kind as one noun phrase, and what each of them is."""
+    count = 2 + draw.below(4)
+    ones: dict[str, str] = {}
+    while len(ones) < count:
+        one = noun(draw, kind, answer=True)
+        ones[one.value] = one.full
+    values = tuple(ones)
+    singular = "person" if kind == "person" else KINDS[kind].asked[0].rpartition(" ")[2]
+    asked = draw.pick(("who", "which people")) if kind == "person" else ""
+    if not asked and singular != "what":
+        asked = f"which {plural(singular)}"
+    return Noun(joined(list(ones.values())), "them", joined(values), PLURAL, asked=asked or "what"), values
+
+
+def joined(texts: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return f"{', '.join(texts[:-1])} and {texts[-1]}" if len(texts) > 1 else texts[0]
 
 
 def person(draw: Draw, answer: bool = False) -> Noun:
@@ -193,8 +220,8 @@ def speaker(draw: Draw) -> Noun:
 
 
 def whose(one: Noun) -> str:
-    """`Anna's`, `my aunt's`, or the possessive of the speaker."""
-    if one is _SPEAKER or one is _SPEAKERS:
+    """`Anna's`, `my aunt's`, `my`, `your`: what stands before a thing that somebody has."""
+    if one.full in ("I", "we", "you"):
         return one.possessive
     return f"{one.short}'" if one.short.endswith("s") and one.agreement == PLURAL else f"{one.short}'s"
 
@@ -219,13 +246,13 @@ def _title(draw: Draw) -> str:
 
 
 def _number_of(draw: Draw) -> Noun:
-    things = plural(draw.word(draw.pick(("things", "animals", "clothing", "vehicles"))))
+    things = draw.free(plural(draw.word(draw.pick(("things", "animals", "clothing", "vehicles")))))
     count = draw.small_number()
     return Noun(f"{count} {things}", f"the {things}", count, PLURAL, asked=f"how many {things}")
 
 
 def _price(draw: Draw) -> Noun:
-    amount = 2 + draw.below(10 ** (1 + draw.below(3)))
+    amount = draw.free_number(2, 2 + 10 ** (1 + draw.below(3)))
     price = draw.pick((f"${amount}", f"{amount} dollars", f"{amount} euros", f"{amount} pounds", f"${amount}.50"))
     return Noun(price, "that much", price, asked=draw.pick(("how much", "how much", "how much money")))
 
@@ -236,11 +263,13 @@ def _period(draw: Draw) -> Noun:
 
 
 def _weight(draw: Draw) -> Noun:
-    weight = f"{2 + draw.below(200)} {draw.pick(('kilograms', 'pounds', 'grams', 'tons'))}"
+    weight = f"{draw.free_number(2, 200)} {draw.pick(('kilograms', 'pounds', 'grams', 'tons'))}"
     return Noun(weight, "that much", weight, PLURAL, asked="how much")
 
 
-_AMOUNTS = {"number_of": _number_of, "price": _price, "period": _period, "weight": _weight}
+AMOUNTS = {"number_of": _number_of, "price": _price, "period": _period, "weight": _weight}
 _STREETS = ("Street", "Avenue", "Road", "Lane", "Square")
 _SPEAKER = Noun("I", "I", "I", FIRST, "my")
 _SPEAKERS = Noun("we", "we", "we", PLURAL, "our")
+YOU = Noun("you", "you", "you", PLURAL, "your")
+"""The assistant, as the user says it."""

@@ -1,18 +1,18 @@
-"""Facts whose question is worded otherwise than their statement: jobs, names, homes, likings, attributes of all sorts."""
+"""Facts whose question has other words than their statement: jobs, names, homes, likings, attributes of all sorts."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import resources
 from typing import NamedTuple
 
-import msgspec
-
 from gt.data.conversations.clauses import Fact, somebody_who
 from gt.data.conversations.morphology import article, plural, third_person
-from gt.data.conversations.nouns import KINDS, PLURAL, SINGULAR, Noun, noun, person, speaker, whose
+from gt.data.conversations.nouns import AMOUNTS, KINDS, PLURAL, SINGULAR, YOU, Noun, noun, person, speaker, whose
+from gt.data.conversations.split import evaluation_split
+from gt.data.conversations.wordings import read_yaml
 from gt.data.conversations.words import Draw, people
 
 _AGREEING = {
@@ -55,12 +55,24 @@ _ASKED_OF_THINGS = ("what is the {A} of {s}", "what is the {A} of {s}", "which {
 
 
 class Predicate(NamedTuple):
-    """A block of `predicates.txt`: the kind of the answer, whether it has a subject, statements and questions."""
+    """A block of `predicates.txt`.
+
+    Attributes:
+        kind: Kind of the answer.
+        about: Its subject: "somebody", "you" (the assistant) or "none".
+        statements: Ways to state it.
+        questions: Ways to ask for it.
+    """
 
     kind: str
-    about_somebody: bool
+    about: str
     statements: tuple[str, ...]
     questions: tuple[str, ...]
+
+    @property
+    def is_unique(self) -> bool:
+        """Whether it can be told once only: nothing in it tells one from another."""
+        return self.about == "none" and not any("{f:person}" in text for text in (*self.statements, *self.questions))
 
 
 @cache
@@ -77,18 +89,20 @@ def predicates() -> tuple[Predicate, ...]:
 
 def _predicate(block: str) -> Predicate:
     head, *rows = (line.strip() for line in block.splitlines())
-    kind = head.removesuffix(" none")
-    statements = tuple(row for row in rows if not row.startswith("? "))
-    questions = tuple(row[2:] for row in rows if row.startswith("? "))
-    if (kind not in KINDS and kind not in ("person", "price", "period")) or not statements or not questions:
+    kind, about = head, "somebody"
+    if head.endswith((" none", " you")):
+        kind, _, about = head.rpartition(" ")
+    free = evaluation_split().free
+    statements = free(row for row in rows if not row.startswith("? "))
+    questions = free(row[2:] for row in rows if row.startswith("? "))
+    if kind not in (*KINDS, *AMOUNTS, "person", "small_number") or not statements or not questions:
         raise ValueError(f"predicates.txt: got the block {block!r}, expected a kind of noun, statements and questions")
-    return Predicate(kind, kind == head, statements, questions)
+    return Predicate(kind, about, statements, questions)
 
 
 @cache
 def _attributes(of: str) -> tuple[tuple[str, str], ...]:
-    text = resources.files("gt.data.conversations").joinpath("attributes.yaml").read_bytes()
-    table = msgspec.yaml.decode(text, type=dict[str, dict[str, tuple[str, ...]]])
+    table = read_yaml("attributes.yaml", dict[str, dict[str, tuple[str, ...]]])
     return tuple((attribute, kind) for kind, names in table[of].items() for attribute in names)
 
 
@@ -97,23 +111,19 @@ def predicate_facts(draw: Draw, count: int = 1) -> list[Fact]:
 
     Fewer come where a kind of fact can be told of one only.
     """
-    row = draw.pick(predicates())
-    alone = not row.about_somebody and not any("{f:person}" in text for text in (*row.statements, *row.questions))
-    facts = []
-    make = _one_speaker if row.kind in KINDS and KINDS[row.kind].shape == "count" else speaker
+    row = draw.pick([row for row in predicates() if row.about != "you"])
+    make = speaker
+    if row.kind in KINDS and KINDS[row.kind].shape == "count":
+        make = _one_speaker
     if not any("{s's}" in text for text in (*row.statements, *row.questions)) and draw.random() < 0.3:
         make = somebody_who
-    for who in _different(draw, make, 1 if alone else count):
-        value = _value(draw, row.kind)
-        scene = _Scene(draw, who, value)
-        if not row.about_somebody:
+    scenes = []
+    for who in _different(draw, make, 1 if row.is_unique else count):
+        scene = _Scene(draw, who, row.kind)
+        if row.about == "none":
             scene.nouns["f:person"] = who if who.agreement == SINGULAR else person_alone(draw)
-        told = draw.pick(row.statements)
-        statement = scene.fill(told, full=True)
-        answer = plural(value.value) if "{V!}" in told else value.value
-        questions = tuple((scene.fill(text), answer) for text in draw.sample(row.questions, 3))
-        facts.append(Fact(statement, questions, who.short if row.about_somebody else ""))
-    return facts
+        scenes.append(scene)
+    return [scene.fact(row.statements, row.questions, who=row.about == "somebody") for scene in scenes]
 
 
 def attribute_facts(draw: Draw, count: int = 1) -> list[Fact]:
@@ -123,17 +133,36 @@ def attribute_facts(draw: Draw, count: int = 1) -> list[Fact]:
     same_owner = draw.random() < 0.5
     owners = [make(draw)] * count if same_owner else _different(draw, make, count)
     rows = draw.sample(_attributes(of), count) if same_owner else [draw.pick(_attributes(of))] * count
-    facts = []
-    for who, (attribute, kind) in zip(owners, rows, strict=True):
-        value = _value(draw, kind)
-        scene = _Scene(draw, who, value)
+    return [_attribute_fact(draw, who, *row, of) for who, row in zip(owners, rows, strict=True)]
+
+
+def revised_fact(draw: Draw, about_you: bool = False) -> tuple[Fact, Fact]:
+    """A fact, and the same with another answer.
+
+    Args:
+        draw: Where choices come from.
+        about_you: Whether it is about the assistant, and not about the speaker or others.
+    """
+    row = draw.pick([row for row in predicates() if row.about == ("you" if about_you else "somebody")])
+    scene = _Scene(draw, YOU if about_you else _one_speaker(draw), row.kind)
+    if draw.random() < (0.3 if about_you else 0.5):
+        attribute, kind = draw.pick(_attributes("person"))
+        row = Predicate(kind, "somebody", _STATED, (*_QUESTIONED, *(_ASKED_BY_KIND.get(kind, ()) * 3)))
+        scene = _Scene(draw, scene.who, kind)
         scene.nouns["A"] = Noun(attribute, attribute, attribute)
-        of_things = of == "thing" and draw.random() < 0.7
-        statement = scene.fill(draw.pick(_STATED_OF_THINGS if of_things else _STATED), full=True)
-        asking = (*_QUESTIONED, *(_ASKED_BY_KIND.get(kind, ()) * 3), *(_ASKED_OF_THINGS * 4 if of == "thing" else ()))
-        asked = dict.fromkeys(scene.fill(text) for text in draw.sample(asking, 3))
-        facts.append(Fact(statement, tuple((question, value.value) for question in asked), who.short))
-    return facts
+    first = scene.fact(row.statements, row.questions)
+    while scene.value.value == first.questions[0][1]:
+        scene.value = _value(draw, row.kind)
+    return first, scene.fact(row.statements, row.questions)
+
+
+def _attribute_fact(draw: Draw, who: Noun, attribute: str, kind: str, of: str) -> Fact:
+    scene = _Scene(draw, who, kind)
+    scene.nouns["A"] = Noun(attribute, attribute, attribute)
+    asked = (*_QUESTIONED, *(_ASKED_BY_KIND.get(kind, ()) * 3))
+    if of == "person":
+        return scene.fact(_STATED, asked)
+    return scene.fact(_STATED_OF_THINGS if draw.random() < 0.7 else _STATED, (*asked, *_ASKED_OF_THINGS * 4))
 
 
 def _different(draw: Draw, make: Callable[[Draw], Noun], count: int) -> list[Noun]:
@@ -185,9 +214,19 @@ def _value(draw: Draw, kind: str) -> Noun:
 class _Scene:
     """What the braces of a row stand for, the same in its statement and in its questions."""
 
-    def __init__(self, draw: Draw, who: Noun, value: Noun) -> None:
-        self.draw, self.who, self.value = draw, who, value
+    def __init__(self, draw: Draw, who: Noun, kind: str) -> None:
+        self.draw, self.who, self.kind = draw, who, kind
+        self.value = _value(draw, kind)
         self.nouns: dict[str, Noun] = {}
+
+    def fact(self, statements: Sequence[str], questions: Sequence[str], who: bool = True) -> Fact:
+        """One of the statements, and some of the questions."""
+        told = self.draw.pick(statements)
+        statement = self.fill(told, full=True)
+        answer = plural(self.value.value) if "{V!}" in told else self.value.value
+        asked = dict.fromkeys(self.fill(text) for text in self.draw.sample(questions, 3))
+        questions = tuple((question, answer) for question in asked)
+        return Fact(statement, questions, self.who.short if who else "", kind=self.kind)
 
     def fill(self, text: str, full: bool = False) -> str:
         """The row with its braces replaced."""

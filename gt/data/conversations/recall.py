@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gt.data.conversations.clauses import Fact, clause_facts
-from gt.data.conversations.predicates import attribute_facts, predicate_facts
+from gt.data.conversations.predicates import attribute_facts, predicate_facts, revised_fact
 from gt.data.conversations.split import evaluation_split
 from gt.data.conversations.talk import Example, Talk, asked
 from gt.data.conversations.words import Draw
@@ -25,16 +25,25 @@ def facts(draw: Draw, count: int = 1) -> list[Fact]:
             drawn = predicate_facts(draw, count - len(found))
         else:
             drawn = attribute_facts(draw, count - len(found))
-        found += [one for one in map(_allowed, drawn) if one is not None]
+        found += [one for one in map(allowed_part, drawn) if one is not None]
     return found
 
 
-def _allowed(fact: Fact) -> Fact | None:
+def allowed_part(fact: Fact) -> Fact | None:
+    """The fact without questions like those of the evaluation; None if nothing is left of it."""
     split = evaluation_split()
     if split.is_like(fact.statement):
         return None
     questions = tuple(one for one in fact.questions if not split.is_like(one[0]))
     return fact._replace(questions=questions) if questions else None
+
+
+def revised(draw: Draw, about: str = "") -> tuple[Fact, Fact]:
+    """A fact, and the same with another answer; about "I", "you" (the assistant) or anyone."""
+    while True:
+        first, second = map(allowed_part, revised_fact(draw, about_you=about == "you"))
+        if first is not None and second is not None and about in ("", first.subject):
+            return first, second
 
 
 def recall(least: int, most: int) -> Callable[[Draw], Example]:

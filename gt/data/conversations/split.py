@@ -16,11 +16,12 @@ import re
 from collections.abc import Iterable
 from functools import cache
 
-from gt.data.dialogues import canary_data
+from gt.data.dialogues import evaluation_texts
 
 RUN = 6
 LIKENESS = 0.7
 
+_SLOT = re.compile(r"\{values?\}")
 _WORD = re.compile(r"[a-z0-9']+")
 FUNCTION_WORDS = frozenset(
     "a an the this that these those my our your his her its their i we you he she it they me us him them who whom whose"
@@ -40,7 +41,7 @@ class EvaluationSplit:
 
     Args:
         values: Values that may be no fact in training.
-        texts: Sentences that training must not be like; `{value}` stands for any value.
+        texts: Sentences that training must not be like; `{value}` and `{values}` stand for any.
     """
 
     def __init__(self, values: Iterable[str], texts: Iterable[str]) -> None:
@@ -51,7 +52,7 @@ class EvaluationSplit:
         self._texts: list[tuple[list[str], list[str]]] = []
         self._by_word: dict[str, list[int]] = {}
         for text in dict.fromkeys(texts):
-            words = words_of(text.replace("{value}", " "))
+            words = words_of(_SLOT.sub(" ", text))
             content = [word for word in words if word not in FUNCTION_WORDS]
             self._exact.add(" ".join(words))
             self._runs.update(run for run in _runs(words) if _is_telling(run))
@@ -67,6 +68,10 @@ class EvaluationSplit:
             for size in range(1, self._longest + 1)
             for start in range(len(words) - size + 1)
         )
+
+    def free(self, texts: Iterable[str]) -> tuple[str, ...]:
+        """Those of the texts that training may use: without a value, and unlike the evaluation's."""
+        return tuple(text for text in texts if not self.has_value(text) and not self.is_like(text))
 
     def is_like(self, text: str) -> bool:
         """Whether a text is one of the evaluation, or too like one: a run or a likeness, as the module says."""
@@ -87,11 +92,8 @@ class EvaluationSplit:
 @cache
 def evaluation_split() -> EvaluationSplit:
     """The split of every evaluation fixture."""
-    data = canary_data()
-    values = [value for kind in data.kinds.values() for value in kind]
-    texts = [text for row in data.templates for text in (row.statement, row.question, row.reply) if text]
-    texts += [text for turn in data.neutral for text in (turn.text, turn.reply)]
-    return EvaluationSplit(values, [*texts, *data.fillers, *data.filler_replies, data.default_reply])
+    texts = evaluation_texts()
+    return EvaluationSplit(texts.values, (*texts.statements, *texts.questions, *texts.fillers, *texts.replies))
 
 
 def _runs(words: list[str]) -> Iterable[tuple[str, ...]]:

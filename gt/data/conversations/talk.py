@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
-from importlib import resources
 
 import msgspec
 
 from gt.data.conversations.clauses import Fact, clause_facts
 from gt.data.conversations.split import evaluation_split
+from gt.data.conversations.wordings import read_yaml
 from gt.data.conversations.words import Draw
 
 
@@ -46,38 +47,27 @@ class Phrases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     small_talk: tuple[SmallTalk, ...]
 
 
-class FillerWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The content of `fillers.yaml`."""
-
-    singular: tuple[str, ...]
-    plural: tuple[str, ...]
-    past: tuple[str, ...]
-    past_plural: tuple[str, ...]
-    whens: tuple[str, ...]
-    whys: tuple[str, ...]
-    general: tuple[str, ...]
-
-
 @cache
 def phrases() -> Phrases:
     """The phrases around facts that no evaluation fixture uses."""
-    text = resources.files("gt.data.conversations").joinpath("phrases.yaml").read_bytes()
-    found = msgspec.yaml.decode(text, type=Phrases)
-    split = evaluation_split()
+    found = read_yaml("phrases.yaml", Phrases)
+    free = evaluation_split().free
     return msgspec.structs.replace(
         found,
-        replies=tuple(reply for reply in found.replies if not split.is_like(reply)),
-        small_talk=tuple(
-            talk for talk in found.small_talk if not split.is_like(talk.text) and not split.is_like(talk.reply)
-        ),
+        leads=free(found.leads),
+        tails=free(found.tails),
+        asks=free(found.asks),
+        replies=free(found.replies),
+        comments=free(found.comments),
+        small_talk=tuple(talk for talk in found.small_talk if len(free((talk.text, talk.reply))) == 2),
     )
 
 
 @cache
-def filler_words() -> FillerWords:
-    """Parts of fillers."""
-    text = resources.files("gt.data.conversations").joinpath("fillers.yaml").read_bytes()
-    return msgspec.yaml.decode(text, type=FillerWords)
+def filler_words() -> dict[str, tuple[str, ...]]:
+    """Parts of fillers, from `fillers.yaml`, that no evaluation fixture uses."""
+    table = read_yaml("fillers.yaml", dict[str, tuple[str, ...]])
+    return {name: evaluation_split().free(parts) for name, parts in table.items()}
 
 
 class Talk:
@@ -89,17 +79,38 @@ class Talk:
 
     def __init__(self, draw: Draw) -> None:
         self.draw = draw
+        self.shape: Callable[[list[str]], str] | None = None
+        """How answers are laid out, where the user wants them otherwise than in a line."""
+        self.shapes_all = False
+        """Whether that holds for all that is said, and not for answers alone."""
+        self.replies: tuple[str, ...] = ()
+        """Replies of a tone, in place of the usual ones."""
         self._spans: list[Span] = []
 
     def say(self, text: str, reply: str) -> None:
         """A turn whose reply is no answer."""
-        self._spans.append(Span(f"User: {text}\nAssistant:"))
-        self._spans.append(Span(f" {reply}\n"))
+        if self.replies:
+            reply = self.draw.pick(self.replies)
+        self._turn(text, Span(self._laid_out([reply]) if self.shapes_all else f" {reply}\n"))
 
-    def ask(self, text: str, answer: str) -> None:
-        """A turn whose reply is the answer to learn."""
-        self._spans.append(Span(f"User: {text}\nAssistant:"))
-        self._spans.append(Span(f" {answer}\n", answer=True))
+    def ask(self, text: str, answer: str, before: str = "", after: str = "") -> None:
+        """A turn whose reply is the answer to learn, perhaps with other words around it."""
+        if not before and not after:
+            self._turn(text, Span(f" {answer}\n", answer=True))
+        elif before:
+            self._turn(text, Span(f" {before.rstrip()}"), Span(f" {answer}{after}\n", answer=True))
+        else:
+            self._turn(text, Span(f" {answer}{after}\n", answer=True))
+
+    def ask_all(self, text: str, values: list[str], line: str) -> None:
+        """A turn whose reply names several things: laid out as the user wants, or in a line."""
+        self._turn(text, Span(self._laid_out(values) if self.shape else f" {line}\n", answer=True))
+
+    def _turn(self, text: str, *reply: Span) -> None:
+        self._spans += (Span(f"User: {text}\nAssistant:"), *reply)
+
+    def _laid_out(self, lines: list[str]) -> str:
+        return f"{self.shape(lines)}\n" if self.shape else f" {lines[0]}\n"
 
     def tell(self, fact: Fact) -> None:
         """The user states a fact and the assistant takes note."""
@@ -181,16 +192,15 @@ def filler(draw: Draw) -> str:
     split = evaluation_split()
     while True:
         if form > 0.97:
-            return draw.pick(words.general)
-        many = draw.random() < 0.4
-        subject = draw.pick(words.plural if many else words.singular)
-        text = f"{subject} {draw.pick(words.past_plural if many else words.past)}"
+            return draw.pick(words["general"])
+        many = "plural" if draw.random() < 0.4 else "singular"
+        text = f"{draw.pick(words[many])} {draw.pick(words[f'past_{many}'])}"
         ending = draw.random()
         if ending < 0.35:
-            text = f"{text} {draw.pick(words.whens)}"
+            text = f"{text} {draw.pick(words['whens'])}"
         elif ending < 0.5:
-            text = f"{draw.pick(words.whens)}, {text}"
+            text = f"{draw.pick(words['whens'])}, {text}"
         elif ending < 0.7:
-            text = f"{text}{draw.pick(words.whys)}"
+            text = f"{text}{draw.pick(words['whys'])}"
         if not split.is_like(text):
             return sentence(text)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from functools import cache
-from importlib import resources
 from typing import TypeVar
 
-import msgspec
-
 from gt.data.conversations.split import FUNCTION_WORDS, evaluation_split
+from gt.data.conversations.wordings import read_yaml
 
 T = TypeVar("T")
 
@@ -27,8 +25,7 @@ _BARE_KINDS = (
 
 @cache
 def _table() -> dict[str, str]:
-    text = resources.files("gt.data.conversations").joinpath("lexicon.yaml").read_bytes()
-    return msgspec.yaml.decode(text, type=dict[str, str])
+    return read_yaml("lexicon.yaml", dict[str, str])
 
 
 def _free(text: str) -> tuple[str, ...]:
@@ -146,14 +143,18 @@ class Draw:
 
     def number(self) -> str:
         """A whole number in digits."""
-        while True:
-            number = str(self.below(10 ** (1 + self.below(4))) + 2)
-            if not evaluation_split().has_value(number):
-                return number
+        return self.free_number(2, 2 + 10 ** (1 + self.below(4)))
 
     def small_number(self) -> str:
         """A number of things, in words or digits."""
-        return self.pick(_SMALL) if self.random() < 0.6 else str(2 + self.below(97))
+        return self.pick(_SMALL) if self.random() < 0.6 else self.free_number(2, 99)
+
+    def free_number(self, least: int, end: int) -> str:
+        """Digits of a number from `least` to `end` - 1 that is no value of the evaluation."""
+        while True:
+            number = str(least + self.below(end - least))
+            if not evaluation_split().has_value(number):
+                return number
 
     def code(self) -> str:
         """A code such as `KX-482`, `7731` or `blim-9`."""
@@ -191,7 +192,7 @@ class Draw:
         """A time of day."""
         draw = self.random()
         if draw < 0.5:
-            return f"{1 + self.below(12)}:{self.pick(('00', '05', '10', '15', '20', '30', '40', '45', '50', '55'))}"
+            return f"{1 + self.below(12)}:{self.free_number(0, 60).zfill(2)}"
         if draw < 0.75:
             quarter = self.pick(("half past", "a quarter to", "a quarter past", "ten to", "five past"))
             return f"{quarter} {self.pick(_SMALL[:11])}"
