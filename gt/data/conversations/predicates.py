@@ -225,8 +225,8 @@ class _Scene:
         statement = self.fill(told, full=True)
         answer = plural(self.value.value) if "{V!}" in told else self.value.value
         asked = dict.fromkeys(self.fill(text) for text in self.draw.sample(questions, 3))
-        questions = tuple((question, answer) for question in asked)
-        return Fact(statement, questions, self.who.short if who else "", kind=self.kind)
+        pairs = tuple((question, answer) for question in asked)
+        return Fact(statement, pairs, self.who.short if who else "", kind=self.kind)
 
     def fill(self, text: str, full: bool = False) -> str:
         """The row with its braces replaced."""

@@ -48,17 +48,22 @@ class EvaluationSplit:
         self._values = frozenset(" ".join(words_of(value)) for value in values)
         self._longest = max((value.count(" ") + 1 for value in self._values), default=0)
         self._exact: set[str] = set()
-        self._runs: set[tuple[str, ...]] = set()
+        self._runs: dict[str, set[tuple[str, ...]]] = {}
         self._texts: list[tuple[list[str], list[str]]] = []
+        self._needed: list[float] = []
         self._by_word: dict[str, list[int]] = {}
         for text in dict.fromkeys(texts):
             words = words_of(_SLOT.sub(" ", text))
             content = [word for word in words if word not in FUNCTION_WORDS]
             self._exact.add(" ".join(words))
-            self._runs.update(run for run in _runs(words) if _is_telling(run))
+            for start in range(len(words) - RUN + 1):
+                run = tuple(words[start : start + RUN])
+                if sum(word not in FUNCTION_WORDS for word in run) >= 2:
+                    self._runs.setdefault(run[0], set()).add(run)
             for word in dict.fromkeys(content):
                 self._by_word.setdefault(word, []).append(len(self._texts))
             self._texts.append((words, content))
+            self._needed.append(LIKENESS * len(set(content)))
 
     def has_value(self, text: str) -> bool:
         """Whether a text contains a value of the evaluation, as whole words in any case."""
@@ -76,17 +81,23 @@ class EvaluationSplit:
     def is_like(self, text: str) -> bool:
         """Whether a text is one of the evaluation, or too like one: a run or a likeness, as the module says."""
         words = words_of(text)
-        if " ".join(words) in self._exact or any(run in self._runs for run in _runs(words)):
+        if " ".join(words) in self._exact:
             return True
         hits: dict[int, int] = {}
+        for start, word in enumerate(words):
+            runs = self._runs.get(word)
+            if runs is not None and tuple(words[start : start + RUN]) in runs:
+                return True
         for word in set(words):
             for index in self._by_word.get(word, ()):
                 hits[index] = hits.get(index, 0) + 1
-        for index, count in hits.items():
-            whole, content = self._texts[index]
-            if count >= LIKENESS * len(content) and _is_alike(whole, content, words):
-                return True
-        return False
+        return any(count >= self._needed[index] and self._is_alike(index, words) for index, count in hits.items())
+
+    def _is_alike(self, index: int, words: list[str]) -> bool:
+        whole, content = self._texts[index]
+        return common_words(content, words) >= LIKENESS * len(content) and common_words(whole, words) > LIKENESS * len(
+            whole
+        )
 
 
 @cache
@@ -94,20 +105,6 @@ def evaluation_split() -> EvaluationSplit:
     """The split of every evaluation fixture."""
     texts = evaluation_texts()
     return EvaluationSplit(texts.values, (*texts.statements, *texts.questions, *texts.fillers, *texts.replies))
-
-
-def _runs(words: list[str]) -> Iterable[tuple[str, ...]]:
-    return zip(*(words[start:] for start in range(RUN)), strict=False)
-
-
-def _is_telling(run: tuple[str, ...]) -> bool:
-    return sum(word not in FUNCTION_WORDS for word in run) >= 2
-
-
-def _is_alike(whole: list[str], content: list[str], words: list[str]) -> bool:
-    return common_words(content, words) >= LIKENESS * len(content) and common_words(whole, words) > LIKENESS * len(
-        whole
-    )
 
 
 def common_words(first: list[str], second: list[str]) -> int:
