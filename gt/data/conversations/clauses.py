@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from gt.data.conversations.morphology import third_person
 from gt.data.conversations.nouns import (
-    FIRST,
     KINDS,
     LISTED,
-    PLURAL,
     SINGULAR,
     YOU,
     Noun,
@@ -19,36 +16,10 @@ from gt.data.conversations.nouns import (
     speaker,
 )
 from gt.data.conversations.split import evaluation_split
+from gt.data.conversations.tenses import DOING, LISTING, STATES, TENSES, WHEN, Group, conjugate, is_control, is_passive
 from gt.data.conversations.verbs import Forms, Frame, Slot, frames
 from gt.data.conversations.words import Draw
 
-_HAVE = {FIRST: "have", PLURAL: "have", SINGULAR: "has"}
-_BE = {FIRST: "am", PLURAL: "are", SINGULAR: "is"}
-_WAS = {FIRST: "was", PLURAL: "were", SINGULAR: "was"}
-_DO = {FIRST: "do", PLURAL: "do", SINGULAR: "does"}
-
-_TENSES = (
-    *("past",) * 44, *("present",) * 10, *("will",) * 6, *("going",) * 6, *("perfect",) * 7, *("progressive",) * 5,
-    *("was doing",) * 3, *("catenative",) * 11, *("past catenative",) * 9, *("control",) * 7, *("passive",) * 5,
-)  # fmt: skip
-_LISTING = ("past", "past", "past", "present", "perfect", "will", "going", "catenative", "past catenative", "control")
-_STATES = ("past", "past", "past", "present", "present")
-_WHEN = {
-    "past": "times_past", "was doing": "times_past", "past catenative": "times_past", "control": "times_past",
-    "passive": "times_past", "present": "times_present", "will": "times_future", "going": "times_future",
-    "progressive": "times_future", "catenative": "times_future",
-}  # fmt: skip
-_DOING = ("progressive", "was doing")
-_CATENATIVES = ("want", "need", "have", "plan", "hope", "intend", "expect", "would like", "try")
-_PAST_CATENATIVES = (
-    ("wanted", "want"), ("had", "have"), ("decided", "decide"), ("promised", "promise"), ("managed", "manage"),
-    ("refused", "refuse"), ("agreed", "agree"), ("tried", "try"), ("offered", "offer"), ("used", "use"),
-    ("needed", "need"), ("hoped", "hope"), ("threatened", "threaten"), ("forgot", "forget"),
-)  # fmt: skip
-_CONTROLS = (
-    ("told", "tell"), ("asked", "ask"), ("wanted", "want"), ("advised", "advise"), ("helped", "help"),
-    ("forced", "force"), ("begged", "beg"), ("allowed", "allow"), ("taught", "teach"), ("ordered", "order"),
-)  # fmt: skip
 _PLACING = frozenset("in at on near under behind to into onto above around through next".split())
 _WHENING = frozenset(("on", "at"))
 
@@ -77,14 +48,6 @@ class Fact(NamedTuple):
     kind: str = ""
 
 
-class _Group(NamedTuple):
-    """A verb in a tense: as it stands in a statement, and around the subject of a question."""
-
-    finite: str
-    auxiliary: str
-    main: str
-
-
 def clause_facts(draw: Draw, count: int = 1) -> list[Fact]:
     """Facts about events, each with questions for its parts.
 
@@ -92,7 +55,7 @@ def clause_facts(draw: Draw, count: int = 1) -> list[Fact]:
     right.
     """
     frame = draw.pick(frames())
-    tense = draw.pick(_TENSES if frame.subject == "person" else _STATES)
+    tense = draw.pick(TENSES if frame.subject == "person" else STATES)
     facts: dict[str, Fact] = {}
     while len(facts) < count:
         one = _clause_fact(draw, frame, tense, telling=count > 1)
@@ -107,7 +70,7 @@ def fact_about_you(draw: Draw) -> Fact:
     while True:
         frame = draw.pick(frames())
         if frame.subject == "person":
-            return _clause_fact(draw, frame, draw.pick(_TENSES), telling=False, who=YOU)
+            return _clause_fact(draw, frame, draw.pick(TENSES), telling=False, who=YOU)
 
 
 def listed_fact(draw: Draw) -> Fact:
@@ -116,7 +79,7 @@ def listed_fact(draw: Draw) -> Fact:
         frame = draw.pick(frames())
         places = [place for place, slot in enumerate(frame.slots) if slot.kind == "person" or slot.kind in LISTED]
         if frame.subject == "person" and places:
-            return _clause_fact(draw, frame, draw.pick(_LISTING), telling=False, listed=draw.pick(places))
+            return _clause_fact(draw, frame, draw.pick(LISTING), telling=False, listed=draw.pick(places))
 
 
 def _clause_fact(
@@ -125,13 +88,10 @@ def _clause_fact(
     if listed is not None:
         frame = frame._replace(slots=tuple(slot._replace(optional=False) for slot in frame.slots))
     slots = [slot for slot in frame.slots if not slot.optional or draw.random() < 0.6]
-    direct = not slots[0].preposition and slots[0].kind not in ("color_as", "name_as", "price", "period", "weight")
-    if (tense == "passive" and not direct) or (
-        tense in _DOING and evaluation_split().has_value(frame.forms.progressive)
-    ):
+    if not _can_stand(frame, slots, tense):
         tense = "past"
     focus = draw.below(len(slots) + (draw.random() < 0.6 and who is None)) if listed is None else listed
-    asked_subject = focus == len(slots) and tense != "control"
+    asked_subject = focus == len(slots) and not is_control(tense)
     if who is not None:
         subject = who
     elif frame.subject == "person":
@@ -144,21 +104,37 @@ def _clause_fact(
     values: tuple[str, ...] = ()
     if listed is not None:
         nouns[listed], values = several_nouns(draw, slots[listed].kind)
-    timed = tense in _WHEN and draw.random() < 0.4 and not _has_time(slots)
-    circumstance = timed and _WHEN.get(tense) == "times_past" and draw.random() < 0.4
-    time = _circumstance(draw) if circumstance else draw.word(_WHEN[tense]) if timed else ""
-    clause = _Clause(draw, frame, tense, subject, slots, nouns, time, telling)
+    subject_kind = frame.subject
+    if is_passive(tense):
+        subject_kind, agent = slots[0].kind, subject._replace(full=_objective(subject), short=_objective(subject))
+        subject = nouns[0]._replace(full=_definite(nouns[0].full))
+        slots, nouns = [*slots[1:], Slot("by", "person", False)], [*nouns[1:], agent]
+        focus = (focus - 1) % (len(slots) + 1)
+        if agent.full in ("me", "us", "you") or draw.random() < 0.4:
+            # Who did it is left unsaid, and cannot be asked for.
+            focus = len(slots) if focus == len(slots) - 1 else focus
+            slots, nouns, focus = slots[:-1], nouns[:-1], min(focus, len(slots) - 1)
+    timed = tense in WHEN and draw.random() < 0.4 and not _has_time(slots)
+    circumstance = timed and WHEN[tense] == "times_past" and draw.random() < 0.4
+    time = _circumstance(draw) if circumstance else draw.word(WHEN[tense]) if timed else ""
+    clause = _Clause(draw, frame, tense, subject, subject_kind, slots, nouns, time, telling)
     order = [focus, *draw.sample([index for index in range(len(slots) + 1) if index != focus], len(slots))]
     questions = [clause.question(index) for index in order]
     if timed and not circumstance:
         questions.insert(1 + (draw.random() < 0.8), clause.time_question())
-    told = clause.other or subject
-    return Fact(clause.statement(focus), tuple(question for question in questions if question), told.short, values)
+    asked = tuple(question for question in questions if question)
+    return Fact(clause.statement(focus), asked, clause.subject.short, values)
 
 
-def _is_value_in(frame: Frame, tense: str) -> bool:
-    """Whether the verb becomes a value of the evaluation, as `painting` would."""
-    return tense in _DOING and evaluation_split().has_value(frame.forms.progressive)
+def _can_stand(frame: Frame, slots: list[Slot], tense: str) -> bool:
+    """Whether the verb can be in the tense: it has an object to be passive, and does not become a value."""
+    if is_passive(tense):
+        return not slots[0].preposition and slots[0].kind not in _NO_OBJECTS
+    return tense not in DOING or not evaluation_split().has_value(frame.forms.progressive)
+
+
+def _objective(subject: Noun) -> str:
+    return {"I": "me", "we": "us"}.get(subject.full, subject.full)
 
 
 def _circumstance(draw: Draw) -> str:
@@ -198,100 +174,82 @@ class _Clause:
         frame: Frame,
         tense: str,
         subject: Noun,
+        subject_kind: str,
         slots: list[Slot],
         nouns: list[Noun],
         time: str,
         telling: bool,
     ) -> None:
-        self.draw, self.frame, self.tense, self.subject = draw, frame, tense, subject
+        self.draw, self.frame, self.tense, self.subject, self.subject_kind = draw, frame, tense, subject, subject_kind
         self.slots, self.nouns, self.time, self.telling = slots, nouns, time, telling
-        self.catenative = draw.below(1000)
-        self.other = person(draw) if tense == "control" else None
+        self.choice = draw.below(1000)
+        self.whom = ""
+        if is_control(tense):
+            self.whom = _objective(subject)
+            self.subject = person(draw)
 
-    def group(self, forms: Forms, agreement: int) -> _Group:
+    def group(self, forms: Forms, agreement: int) -> Group:
         """The verb in the clause's tense."""
-        match self.tense:
-            case "past":
-                return _Group(forms.past, "did", forms.base)
-            case "present":
-                finite = forms.third if agreement == SINGULAR else forms.base
-                return _Group(finite, _DO[agreement], forms.base)
-            case "will":
-                return _Group(f"will {forms.base}", "will", forms.base)
-            case "going":
-                main = f"going to {forms.base}"
-                return _Group(f"{_BE[agreement]} {main}", _BE[agreement], main)
-            case "perfect":
-                return _Group(f"{_HAVE[agreement]} {forms.participle}", _HAVE[agreement], forms.participle)
-            case "progressive":
-                return _Group(f"{_BE[agreement]} {forms.progressive}", _BE[agreement], forms.progressive)
-            case "was doing":
-                return _Group(f"{_WAS[agreement]} {forms.progressive}", _WAS[agreement], forms.progressive)
-            case "catenative":
-                verb = _CATENATIVES[self.catenative % len(_CATENATIVES)]
-                if verb == "would like":
-                    return _Group(f"would like to {forms.base}", "would", f"like to {forms.base}")
-                finite = third_person(verb) if agreement == SINGULAR else verb
-                return _Group(f"{finite} to {forms.base}", _DO[agreement], f"{verb} to {forms.base}")
-            case "past catenative":
-                old, base = _PAST_CATENATIVES[self.catenative % len(_PAST_CATENATIVES)]
-                return _Group(f"{old} to {forms.base}", "did", f"{base} to {forms.base}")
-            case "control":
-                old, base = _CONTROLS[self.catenative % len(_CONTROLS)]
-                whom = {"I": "me", "we": "us"}.get(self.subject.full, self.subject.full)
-                return _Group(f"{old} {whom} to {forms.base}", "did", f"{base} {whom} to {forms.base}")
-            case _:
-                was = _WAS[agreement]
-                return _Group(f"{was} {forms.participle}", was, forms.participle)
+        return conjugate(self.tense, forms, agreement, self.choice, self.whom)
 
     def statement(self, focus: int) -> str:
         """The clause as a sentence without its full stop, in one of several orders."""
-        draw, nouns = self.draw, self.nouns
+        draw, nouns, subject = self.draw, self.nouns, self.subject
         parts = [_joined(slot, one.full) for slot, one in zip(self.slots, nouns, strict=True)]
-        subject = self.other or self.subject
-        if self.tense == "passive":
-            by = {"I": "me", "we": "us"}.get(self.subject.full, self.subject.full)
-            group = self.group(self.frame.forms, nouns[0].agreement)
-            body = " ".join((_definite(nouns[0].full), group.finite, "by", by, *parts[1:]))
-            return f"{body} {self.time}" if self.time else body
-        group = self.group(self.frame.forms, subject.agreement)
+        if self._is_giving() and draw.random() < 0.5:
+            parts[:2] = [nouns[1].full, nouns[0].full]
+        finite = self.group(self.frame.forms, subject.agreement).finite
+        if self.tense in ("past", "present") and draw.random() < 0.12:
+            finite = f"{draw.word(f'adverbs_{self.tense}')} {finite}"
         if self.time and draw.random() < 0.4:
-            return f"{self.time}, {subject.full} {' '.join((group.finite, *parts))}"
+            return f"{self.time}, {subject.full} {' '.join((finite, *parts))}"
         if self.time:
             parts.append(self.time)
+        plain = f"{subject.full} {' '.join((finite, *parts))}"
         form = draw.random()
         last = len(self.slots) - 1
+        if form > 0.2 or is_passive(self.tense):
+            return plain
         if form < 0.06 and focus < last and not self.slots[focus].preposition and self.slots[focus].kind in KINDS:
-            rest = " ".join(part for index, part in enumerate(parts) if index != focus)
-            return f"it was {nouns[focus].full} that {subject.full} {group.finite} {rest}"
-        if form < 0.1 and last > 0 and self.slots[last].preposition and not self.time:
-            return f"{parts[last]}, {subject.full} {' '.join((group.finite, *parts[:-1]))}"
-        if form < 0.14 and focus == 0 and not self.slots[0].preposition and self.slots[0].kind in ("thing", "animal"):
-            rest = " ".join(parts[1:])
-            return f"what {subject.full} {group.finite} {rest} was {nouns[0].full}".replace("  ", " ")
-        if form < 0.2 and focus == len(self.slots) and subject.agreement == SINGULAR:
-            return f"{subject.full} is the one who {' '.join((group.finite, *parts))}"
-        return f"{subject.full} {' '.join((group.finite, *parts))}"
+            rest = [part for index, part in enumerate(parts) if index != focus]
+            if not self._is_giving():
+                return f"it was {nouns[focus].full} that {subject.full} {' '.join((finite, *rest))}"
+        elif form < 0.1 and last > 0 and self.slots[last].preposition and not self.time and not self._is_giving():
+            return f"{parts[last]}, {subject.full} {' '.join((finite, *parts[:-1]))}"
+        elif form < 0.14 and focus == 0 and self.slots[0].kind in ("thing", "animal") and not self._is_giving():
+            if not self.slots[0].preposition:
+                return f"what {subject.full} {' '.join((finite, *parts[1:]))} was {nouns[0].full}"
+        elif focus == len(self.slots) and subject.agreement == SINGULAR and self.subject_kind == "person":
+            return f"{subject.full} is the one who {' '.join((finite, *parts))}"
+        return plain
+
+    def _is_giving(self) -> bool:
+        """Whether "a lamp to Ann" may become "Ann a lamp"."""
+        slots = self.slots
+        return (
+            self.frame.forms.base in _GIVING
+            and len(slots) > 1
+            and not slots[0].preposition
+            and (slots[1].preposition, slots[1].kind) == ("to", "person")
+            and not is_passive(self.tense)
+        )
 
     def question(self, index: int) -> tuple[str, str] | None:
         """The question for an argument, or for the subject if the index is behind the last one."""
         draw = self.draw
         forms = self.frame.forms
-        if self.frame.synonyms and draw.random() < 0.3 and self.tense not in _DOING:
+        if self.frame.synonyms and draw.random() < 0.3 and self.tense not in DOING:
             forms = draw.pick(self.frame.synonyms)
         keep = 1.0 if self.telling or (len(self.slots) < 3 and draw.random() < 0.5) else 0.55
-        start = 1 if self.tense == "passive" else 0
-        kept = [place for place in range(start, len(self.slots)) if place != index and (
+        kept = [place for place in range(len(self.slots)) if place != index and (
             not self.slots[place].preposition or draw.random() < keep)]  # fmt: skip
         rest = [_joined(self.slots[place], self.nouns[place].short) for place in kept]
         if self.time and draw.random() < 0.4:
             rest.append(self.time)
         if index == len(self.slots):
             return self._subject_question(forms, rest)
-        if self.tense == "passive":
-            return self._passive_question(forms, index, rest)
         slot, asked = self.slots[index], self.nouns[index]
-        subject = self.other or self.subject
+        subject = self.subject
         group = self.group(forms, subject.agreement)
         preposition, word = _asked(draw, slot, asked)
         before = f"{preposition} " if preposition and draw.random() < 0.25 and word not in _NEVER_LED else ""
@@ -301,53 +259,29 @@ class _Clause:
             rest.insert(place, preposition)
         if draw.random() < 0.08:
             embedding = f"{draw.pick(EMBEDDINGS)} {before}{who} {subject.short}"
-            return " ".join((embedding, self.group(forms, subject.agreement).finite, *rest)), asked.value
-        body = (subject.short, group.main, *rest)
-        return f"{before}{who} {group.auxiliary} {' '.join(body)}", asked.value
+            return " ".join((embedding, group.finite, *rest)), asked.value
+        return f"{before}{who} {group.auxiliary} {' '.join((subject.short, group.main, *rest))}", asked.value
 
     def _subject_question(self, forms: Forms, rest: list[str]) -> tuple[str, str] | None:
-        subject = self.other or self.subject
-        if subject.full in ("I", "we", "you"):
+        if self.subject.full in ("I", "we", "you"):
             return None
-        if self.tense == "passive":
-            was = _WAS[self.nouns[0].agreement]
-            return f"who {was} {' '.join((self.nouns[0].short, forms.participle, 'by', *rest))}", subject.value
-        group = self.group(forms, SINGULAR)
-        if self.frame.subject == "person":
+        finite = self.group(forms, SINGULAR).finite
+        if self.subject_kind == "person":
             asked = self.draw.pick(("who", "who", "who", "which person"))
         else:
-            asked = self.draw.pick(KINDS[self.frame.subject].asked)
-        return f"{asked} {' '.join((group.finite, *rest))}", subject.value
-
-    def _passive_question(self, forms: Forms, index: int, rest: list[str]) -> tuple[str, str]:
-        by = {"I": "me", "we": "us"}.get(self.subject.short, self.subject.short)
-        slot, asked = self.slots[index], self.nouns[index]
-        if index == 0:
-            _, word = _asked(self.draw, slot, asked)
-            return f"{word} {' '.join((_WAS[asked.agreement], forms.participle, 'by', by, *rest))}", asked.value
-        preposition, word = _asked(self.draw, slot, asked)
-        if preposition:
-            rest.append(preposition)
-        first = self.nouns[0]
-        return (
-            f"{word} {' '.join((_WAS[first.agreement], first.short, forms.participle, 'by', by, *rest))}",
-            asked.value,
-        )
+            asked = self.subject.asked or self.draw.pick(KINDS[self.subject_kind].asked)
+        return f"{asked} {' '.join((finite, *rest))}", self.subject.value
 
     def time_question(self) -> tuple[str, str]:
         """When it was."""
-        subject = self.other or self.subject
         rest = [_joined(slot, one.short) for slot, one in zip(self.slots, self.nouns, strict=True)]
-        if self.tense == "passive":
-            first = self.nouns[0]
-            by = {"I": "me", "we": "us"}.get(subject.short, subject.short)
-            body = (_WAS[first.agreement], first.short, self.frame.forms.participle, "by", by, *rest[1:])
-            return f"when {' '.join(body)}", self.time
-        group = self.group(self.frame.forms, subject.agreement)
-        asked = "how often" if self.tense == "present" else "when"
-        return f"{asked} {group.auxiliary} {subject.short} {' '.join((group.main, *rest))}", self.time
+        group = self.group(self.frame.forms, self.subject.agreement)
+        asked = "how often" if WHEN[self.tense] == "times_present" else "when"
+        return f"{asked} {group.auxiliary} {self.subject.short} {' '.join((group.main, *rest))}", self.time
 
 
+_GIVING = frozenset("give lend send bring show read throw teach pay offer sell tell hand mail owe serve".split())
+_NO_OBJECTS = frozenset(("color_as", "name_as", "price", "period", "weight"))
 _NEVER_LED = frozenset(("where", "when", "how", "how much", "how long", "how much money"))
 
 

@@ -138,7 +138,10 @@ def noun(draw: Draw, kind: str, answer: bool, possessive: str = "my") -> Noun:
     if shape == "bare":
         value = draw.word(draw.pick(row.words)) if natural and row.words else draw.bare()
         many = natural and kind in ("food", "drink") and value.endswith("s")
-        return Noun(value, value, value, PLURAL if many else SINGULAR)
+        full = value
+        if draw.random() < 0.15 and kind in _DESCRIBED:
+            full = f"{draw.pick(_DESCRIBED[kind])} {value}"
+        return Noun(full, value, value, PLURAL if many and full == value else SINGULAR)
     if shape == "count":
         return _counted(draw, draw.word(row.words[0]) if natural else draw.noun(), possessive)
     if shape == "the":
@@ -191,7 +194,8 @@ def person(draw: Draw, answer: bool = False) -> Noun:
     choice = draw.random()
     if answer and choice < 0.7:
         name = draw.name()
-        return Noun(name, name, name, SINGULAR, "their")
+        full = f"{draw.pick(_SOMEBODY)} {name}" if draw.random() < 0.15 else name
+        return Noun(full, name, name, SINGULAR, "their")
     if choice < 0.45:
         relative, possessive, many = draw.pick(people("kin"))
         owner = "our" if draw.chance(0.2) else "my"
@@ -234,7 +238,10 @@ def _counted(draw: Draw, word: str, possessive: str) -> Noun:
         determiner = article(word)
     elif determiner == "own":
         determiner = possessive
-    return Noun(f"{determiner} {word}", f"{'the' if determiner != possessive else possessive} {word}", word)
+    full = f"{determiner} {word}"
+    if draw.random() < 0.06:
+        full = f"{full} {draw.word('where_from')}"
+    return Noun(full, f"{'the' if determiner != possessive else possessive} {word}", word)
 
 
 def _title(draw: Draw) -> str:
@@ -268,6 +275,21 @@ def _weight(draw: Draw) -> Noun:
 
 
 AMOUNTS = {"number_of": _number_of, "price": _price, "period": _period, "weight": _weight}
+_SOMEBODY = (
+    "somebody called", "someone named", "a person called", "a friend called", "a man called", "a woman named",
+    "a certain", "a guy named", "a lady by the name of", "someone by the name of", "an old friend, namely",
+)  # fmt: skip
+_PORTIONS = ("some", "some", "a bit of", "a lot of", "plenty of", "a piece of", "a plate of", "a box of", "more")
+_DESCRIBED = {
+    "food": _PORTIONS,
+    "drink": ("some", "some", "a glass of", "a cup of", "a bottle of", "a sip of", "a mug of", "a little"),
+    "material": ("some", "pure", "real", "a sort of"),
+    "city": ("a town called", "the city of", "a place called", "beautiful", "a village by the name of"),
+    "country": ("a country called", "the land of", "faraway", "sunny"),
+    "topic": ("the topic of", "the idea of", "nothing but", "the subject of"),
+    "hobby": ("a bit of", "some"),
+    "code": ("the code", "the word"),
+}
 _STREETS = ("Street", "Avenue", "Road", "Lane", "Square")
 _SPEAKER = Noun("I", "I", "I", FIRST, "my")
 _SPEAKERS = Noun("we", "we", "we", PLURAL, "our")
