@@ -9,15 +9,15 @@ from __future__ import annotations
 from bisect import bisect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate, count
-from random import Random
 
 import msgspec
 
 from gt.data.conversations import behaviours, lookup, recall, styles
+from gt.data.conversations.material import NOTHING, Material
 from gt.data.conversations.talk import Example, Span
-from gt.data.conversations.words import Draw, usable_words
+from gt.data.conversations.words import Draw
 
-__all__ = ["SKILLS", "Example", "Skill", "Span", "examples", "mixture", "usable_words"]
+__all__ = ["SKILLS", "Example", "Material", "Skill", "Span", "examples", "mixture"]
 
 
 class Skill(msgspec.Struct, frozen=True):
@@ -63,68 +63,53 @@ SKILLS: dict[str, Skill] = {
 }
 
 
-def examples(
-    skill: str, seed: int, start: int = 0, *, words: Sequence[str] = (), prose: Sequence[str] = ()
-) -> Iterator[Example]:
-    """Examples of a skill without end; each depends on skill, seed and its number alone (and on words and prose).
+def examples(skill: str, seed: int, start: int = 0, *, material: Material = NOTHING) -> Iterator[Example]:
+    """Examples of a skill without end; each depends on skill, seed, its number and the material alone.
 
     Args:
         skill: A key of `SKILLS`.
         seed: Chooses the examples.
         start: Number of the first one.
-        words: More words to use as values, e.g. those of the training text, through `usable_words`.
-        prose: Sentences to use as fillers, e.g. of the training text.
+        material: Words and sentences of the training text.
 
     Raises:
         ValueError: If there is no such skill.
     """
     if skill not in SKILLS:
         raise ValueError(f"skill: got {skill!r}, expected one of {', '.join(SKILLS)}")
-    return _examples(skill, seed, start, words, prose)
-
-
-def _examples(skill: str, seed: int, start: int, words: Sequence[str], prose: Sequence[str]) -> Iterator[Example]:
     generator = SKILLS[skill].generator
-    for index in count(start):
-        yield generator(Draw(f"{skill}/{seed}/{index}", words, prose))
+    return (generator(Draw(f"{skill}/{seed}/{index}", material)) for index in count(start))
 
 
 def mixture(
-    weights: Mapping[str, float] | None,
-    seed: int,
-    start: int = 0,
-    *,
-    words: Sequence[str] = (),
-    prose: Sequence[str] = (),
+    weights: Mapping[str, float] | None, seed: int, start: int = 0, *, material: Material = NOTHING
 ) -> Iterator[tuple[str, Example]]:
-    """Examples of several skills without end, each with its skill; number i depends on seed and i alone.
+    """Examples of several skills without end, each with its skill; each depends on seed, number and material alone.
 
     Args:
         weights: Share of each skill's examples, in any unit; None for the default mixture.
         seed: Chooses the examples.
         start: Number of the first one.
-        words: As for `examples`.
-        prose: As for `examples`.
+        material: Words and sentences of the training text.
 
     Raises:
-        ValueError: If a skill is unknown, or no weight is above 0.
+        ValueError: If a skill is unknown, a weight is below 0, or none is above.
     """
     if weights is None:
         weights = {name: skill.weight for name, skill in SKILLS.items()}
     unknown = sorted(set(weights) - set(SKILLS))
     if unknown:
         raise ValueError(f"weights: got {', '.join(unknown)}, expected skills among {', '.join(SKILLS)}")
-    chosen = [(name, float(weight)) for name, weight in weights.items() if weight > 0]
+    chosen = {name: weights[name] for name in SKILLS if weights.get(name, 0) > 0}
     if not chosen or any(weight < 0 for weight in weights.values()):
-        raise ValueError(f"weights: got {dict(weights)}, expected none below 0 and one above")
-    return _mixture(chosen, seed, start, words, prose)
+        raise ValueError(f"weights: got {dict(weights)}, expected none below 0 and at least one above")
+    return _mixture(tuple(chosen), tuple(accumulate(chosen.values())), seed, start, material)
 
 
 def _mixture(
-    chosen: Sequence[tuple[str, float]], seed: int, start: int, words: Sequence[str], prose: Sequence[str]
+    names: Sequence[str], bounds: Sequence[float], seed: int, start: int, material: Material
 ) -> Iterator[tuple[str, Example]]:
-    names = [name for name, _ in chosen]
-    bounds = list(accumulate(weight for _, weight in chosen))
     for index in count(start):
-        name = names[min(bisect(bounds, Random(f"mixture/{seed}/{index}").random() * bounds[-1]), len(names) - 1)]
-        yield name, SKILLS[name].generator(Draw(f"{name}/{seed}/{index}", words, prose))
+        draw = Draw(f"mixture/{seed}/{index}", material)
+        name = names[bisect(bounds, draw.random() * bounds[-1], hi=len(names) - 1)]
+        yield name, SKILLS[name].generator(draw)

@@ -6,7 +6,7 @@ from gt.data.conversations.morphology import article
 from gt.data.conversations.nouns import joined
 from gt.data.conversations.recall import facts, revised
 from gt.data.conversations.split import evaluation_split
-from gt.data.conversations.talk import Example, Talk, asked, filler, reply, sentence
+from gt.data.conversations.talk import Example, Talk, asked, filler, plainly, reply, sentence
 from gt.data.conversations.wordings import wordings
 from gt.data.conversations.words import Draw
 
@@ -115,7 +115,10 @@ def collection(draw: Draw) -> Example:
         talk.fill(draw.below(3))
     chosen = draw.sample(told, 2)
     (first, answer), (second, other) = (one.questions[0] for one in chosen)
-    talk.ask(f"{asked(draw, first)[:-1]}, and {second}?", f"{answer} and {other}.")
+    question = f"{asked(draw, first)[:-1]}, and {second}?"
+    if evaluation_split().is_like(question):
+        return collection(draw)
+    talk.ask(question, f"{answer} and {other}.")
     return talk.spans()
 
 
@@ -125,7 +128,7 @@ def needle(draw: Draw) -> Example:
     words = wordings()
     (fact,) = facts(draw)
     hay = [filler(draw) for _ in range(2 + draw.below(14))]
-    hay.insert(draw.below(len(hay) + 1), sentence(fact.statement))
+    hay.insert(draw.below(len(hay) + 1), plainly(draw, fact))
     talk.say(draw.pick(words["read_this"]).format(t=" ".join(hay)), draw.pick(words["have_read"]))
     talk.fill(draw.below(2))
     for question, answer in fact.questions[: 1 + draw.below(2)]:

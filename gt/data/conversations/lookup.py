@@ -47,8 +47,8 @@ def copy(draw: Draw) -> Example:
     talk = Talk(draw)
     for _ in range(1 + draw.below(3)):
         form = draw.random()
-        if form < 0.2 and draw.prose:
-            text = " ".join(draw.pick(draw.prose).split()[:12])
+        if form < 0.2 and draw.material.prose:
+            text = draw.free(" ".join(draw.pick(draw.material.prose).split()[:12]))
         else:
             text = " ".join(items(draw, 1 if form < 0.6 else 2 + draw.below(5)))
         talk.ask(draw.pick(_REPEAT).format(text), text)

@@ -277,7 +277,7 @@ def _weight(draw: Draw) -> Noun:
 AMOUNTS = {"number_of": _number_of, "price": _price, "period": _period, "weight": _weight}
 _SOMEBODY = (
     "somebody called", "someone named", "a person called", "a friend called", "a man called", "a woman named",
-    "a certain", "a guy named", "a lady by the name of", "someone by the name of", "an old friend, namely",
+    "a certain", "a guy named", "a lady by the name of", "someone by the name of",
 )  # fmt: skip
 _PORTIONS = ("some", "some", "a bit of", "a lot of", "plenty of", "a piece of", "a plate of", "a box of", "more")
 _DESCRIBED = {

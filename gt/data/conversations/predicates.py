@@ -151,8 +151,9 @@ def revised_fact(draw: Draw, about_you: bool = False) -> tuple[Fact, Fact]:
         scene = _Scene(draw, scene.who, kind)
         scene.nouns["A"] = Noun(attribute, attribute, attribute)
     first = scene.fact(row.statements, row.questions)
-    while scene.value.value == first.questions[0][1]:
-        scene.value = _value(draw, row.kind)
+    old = scene.value.value
+    while scene.value.value == old:
+        scene.draw_value()
     return first, scene.fact(row.statements, row.questions)
 
 
@@ -216,14 +217,19 @@ class _Scene:
 
     def __init__(self, draw: Draw, who: Noun, kind: str) -> None:
         self.draw, self.who, self.kind = draw, who, kind
-        self.value = _value(draw, kind)
         self.nouns: dict[str, Noun] = {}
+        self.draw_value()
+
+    def draw_value(self) -> None:
+        """Draw the answer."""
+        self.value = _value(self.draw, self.kind)
+        self.many = self.draw.free(plural(self.value.value))
 
     def fact(self, statements: Sequence[str], questions: Sequence[str], who: bool = True) -> Fact:
         """One of the statements, and some of the questions."""
         told = self.draw.pick(statements)
         statement = self.fill(told, full=True)
-        answer = plural(self.value.value) if "{V!}" in told else self.value.value
+        answer = self.many if "{V!}" in told else self.value.value
         asked = dict.fromkeys(self.fill(text) for text in self.draw.sample(questions, 3))
         pairs = tuple((question, answer) for question in asked)
         return Fact(statement, pairs, self.who.short if who else "", kind=self.kind)
@@ -240,7 +246,7 @@ class _Scene:
             case "V":
                 return value.value
             case "V!":
-                return plural(value.value)
+                return self.many
             case "s":
                 return who.full if full else who.short
             case "s's":
@@ -262,7 +268,9 @@ class _Scene:
         if key not in self.nouns:
             self.nouns[key] = self._drawn(key.partition(":")[2], definite)
         one = self.nouns[key]
-        return plural(one.full) if many else one.full if full else one.short
+        if many:
+            return self.draw.free(plural(one.full))
+        return one.full if full else one.short
 
     def _drawn(self, kind: str, definite: bool) -> Noun:
         draw = self.draw

@@ -6,7 +6,7 @@ from gt.data.conversations.clauses import Fact, fact_about_you, listed_fact
 from gt.data.conversations.nouns import joined
 from gt.data.conversations.recall import allowed_part, facts, revised
 from gt.data.conversations.split import evaluation_split
-from gt.data.conversations.talk import Example, Talk, asked, reply, sentence, stated
+from gt.data.conversations.talk import Example, Talk, asked, plainly, reply, sentence, stated
 from gt.data.conversations.wordings import lists, tones, wordings
 from gt.data.conversations.words import Draw
 
@@ -59,16 +59,16 @@ def role(draw: Draw) -> Example:
     talk = Talk(draw)
     words = wordings()
     known = _identity(draw, 1 + draw.below(4))
-    told = [first.statement for first, _ in known]
+    told = [first for first, _ in known]
     form = draw.random()
     if form < 0.35:
-        talk.say(_role(draw, joined(told)), draw.pick(words["roles_taken"]))
+        talk.say(_role(draw, joined([fact.statement for fact in told])), draw.pick(words["roles_taken"]))
     elif form < 0.75:
         opening = draw.pick(words["role_openings"])
-        talk.say(" ".join((opening, *map(sentence, told))), draw.pick(words["roles_taken"]))
+        talk.say(" ".join((opening, *(plainly(draw, fact) for fact in told))), draw.pick(words["roles_taken"]))
     else:
-        for statement in told:
-            text = _role(draw, statement) if draw.chance(0.5) else sentence(statement)
+        for fact in told:
+            text = _role(draw, fact.statement) if draw.chance(0.5) else plainly(draw, fact)
             talk.say(text, draw.pick(words["roles_taken"]))
     talk.fill(draw.below(4))
     for first, second in draw.sample(known, 1 + draw.below(len(known))):
@@ -85,7 +85,7 @@ def speakers(draw: Draw) -> Example:
     names = draw.sample(draw.lexicon["women"] + draw.lexicon["men"], 2)
     told = revised(draw, about="I")
     for name, fact in zip(names, told, strict=True):
-        talk.say(_speaking(draw, name, sentence(fact.statement)), reply(draw))
+        talk.say(_speaking(draw, name, plainly(draw, fact)), reply(draw))
         talk.fill(draw.below(3))
     for place in draw.sample((0, 1), 1 + draw.below(2)):
         question, answer = told[place].questions[0]

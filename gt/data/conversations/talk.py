@@ -8,6 +8,7 @@ from functools import cache
 import msgspec
 
 from gt.data.conversations.clauses import Fact, clause_facts
+from gt.data.conversations.morphology import plural
 from gt.data.conversations.split import evaluation_split
 from gt.data.conversations.wordings import read_yaml
 from gt.data.conversations.words import Draw
@@ -125,8 +126,7 @@ class Talk:
                 talk = draw.pick(phrases().small_talk)
                 self.say(talk.text, talk.reply)
             elif form < 0.25:
-                (aside,) = clause_facts(draw)
-                self.say(sentence(aside.statement), reply(draw))
+                self.say(_aside(draw), reply(draw))
             else:
                 self.say(filler(draw), reply(draw))
 
@@ -141,27 +141,57 @@ def sentence(text: str) -> str:
     return text if text[-1] in ".?!" else f"{text}."
 
 
+def _unlike_evaluation(make: Callable[[], str]) -> str:
+    """The first text made that is unlike those of the evaluation."""
+    while evaluation_split().is_like(text := make()):
+        pass
+    return text
+
+
+def _aside(draw: Draw) -> str:
+    return _unlike_evaluation(lambda: sentence(clause_facts(draw)[0].statement))
+
+
 def stated(draw: Draw, fact: Fact) -> str:
     """A statement as the user says it: alone, or with something before or after it."""
-    statement = fact.statement
+    return _unlike_evaluation(lambda: _stated(draw, fact))
+
+
+def _stated(draw: Draw, fact: Fact) -> str:
     form = draw.random()
-    # A capital at the start of a sentence would make the answer another word than the one that was said.
-    small = any(answer[0].islower() and statement.startswith(answer) for _, answer in fact.questions)
-    if form < 0.22 or small:
-        lead = draw.pick(phrases().leads)
-        end = "?" if lead.startswith(("Did", "Have")) else "."
-        return f"{lead} {statement}{end}"
+    if form < 0.22:
+        return _led(draw, fact)
     if form < 0.32:
-        return sentence(f"{statement}{draw.pick(phrases().tails)}")
+        return plainly(draw, fact, draw.pick(phrases().tails))
     if form < 0.36:
-        return f"{sentence(statement)} {filler(draw)}"
+        return f"{plainly(draw, fact)} {filler(draw)}"
     if form < 0.4:
-        return f"{filler(draw)} {sentence(statement)}"
-    return sentence(statement)
+        return f"{filler(draw)} {plainly(draw, fact)}"
+    return plainly(draw, fact)
+
+
+def plainly(draw: Draw, fact: Fact, tail: str = "") -> str:
+    """A statement as a sentence with nothing before it, unless its first word is an answer in small letters.
+
+    A capital would make the answer another word than the one that was said.
+    """
+    statement = fact.statement
+    if any(answer[0].islower() and statement.startswith(answer) for _, answer in fact.questions):
+        return _led(draw, fact)
+    return sentence(f"{statement}{tail}")
+
+
+def _led(draw: Draw, fact: Fact) -> str:
+    lead = draw.pick(phrases().leads)
+    return f"{lead} {fact.statement}{'?' if lead.startswith(('Did', 'Have')) else '.'}"
 
 
 def asked(draw: Draw, question: str) -> str:
     """A question as the user asks it."""
+    return _unlike_evaluation(lambda: _asked(draw, question))
+
+
+def _asked(draw: Draw, question: str) -> str:
     mark = "." if question.startswith(("tell me", "remind me", "I would")) else "?"
     if draw.random() < 0.15:
         lead = draw.pick(phrases().asks)
@@ -186,15 +216,19 @@ def reply(draw: Draw, subject: str = "") -> str:
 def filler(draw: Draw) -> str:
     """A sentence that states nothing that is asked: the caller's prose, or one of the grammar's."""
     form = draw.random()
-    if draw.prose and form < 0.5:
-        return draw.pick(draw.prose)
+    if draw.material.prose and form < 0.5:
+        return draw.pick(draw.material.prose)
     words = filler_words()
     split = evaluation_split()
     while True:
         if form > 0.97:
             return draw.pick(words["general"])
         many = "plural" if draw.random() < 0.4 else "singular"
-        text = f"{draw.pick(words[many])} {draw.pick(words[f'past_{many}'])}"
+        subject = draw.pick(words[many])
+        if draw.random() < 0.4:
+            subject = draw.word(draw.pick(("places", "things", "vehicles", "plants", "rooms")))
+            subject = f"the {draw.word('thing_adjectives')} {plural(subject) if many == 'plural' else subject}"
+        text = f"{subject} {draw.pick(words[f'past_{many}'])}"
         ending = draw.random()
         if ending < 0.35:
             text = f"{text} {draw.pick(words['whens'])}"
@@ -202,5 +236,5 @@ def filler(draw: Draw) -> str:
             text = f"{draw.pick(words['whens'])}, {text}"
         elif ending < 0.7:
             text = f"{text}{draw.pick(words['whys'])}"
-        if not split.is_like(text):
+        if not split.is_like(text) and not split.has_value(subject):
             return sentence(text)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import TypeVar
 
-from gt.data.conversations.split import FUNCTION_WORDS, evaluation_split
+from gt.data.conversations.material import NOTHING, Material
+from gt.data.conversations.split import evaluation_split
 from gt.data.conversations.wordings import read_yaml
 
 T = TypeVar("T")
@@ -56,21 +57,20 @@ def people(kind: str) -> tuple[tuple[str, str, bool], ...]:
 
 
 class Draw:
-    """Random choices of one example, from the lexicon and from words and sentences that the caller passed.
+    """Random choices of one example, from the lexicon and from the training text.
 
     Args:
         seed: Whatever tells the example from all others.
-        words: More words that may be values; see `usable_words`.
-        prose: Sentences that may be fillers.
+        material: Words and sentences of the training text.
     """
 
-    __slots__ = ("lexicon", "prose", "random", "words")
+    __slots__ = ("lexicon", "material", "random", "words")
 
-    def __init__(self, seed: str, words: Sequence[str] = (), prose: Sequence[str] = ()) -> None:
+    def __init__(self, seed: str, material: Material = NOTHING) -> None:
         self.random = random.Random(seed).random
         self.lexicon = lexicon()
-        self.words = words
-        self.prose = prose
+        self.material = material
+        self.words = material.words
 
     def pick(self, choices: Sequence[T]) -> T:
         """One of the choices."""
@@ -208,10 +208,3 @@ def ordinal(number: int) -> str:
     if number % 100 in (11, 12, 13):
         return f"{number}th"
     return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th') }"
-
-
-def usable_words(words: Iterable[str]) -> tuple[str, ...]:
-    """Those of a caller's words that may be values: letters only, no function word, no value of the evaluation."""
-    split = evaluation_split()
-    kept = dict.fromkeys(word for word in words if len(word) > 2 and word.isalpha() and word.isascii())
-    return tuple(word for word in kept if word.lower() not in FUNCTION_WORDS and not split.has_value(word))
