@@ -12,12 +12,15 @@ from cyclopts import App, Parameter
 from gt import __version__
 from gt.bench.config import BenchConfig
 from gt.training.config import TrainConfig
+from pytest_groundthink.data_command import data
 
 app = App(
     name="groundthink",
     version=__version__,
     help="Decide from measured evidence whether a recurrent or hybrid language model may be scaled up.",
 )
+
+app.command(data)
 
 
 @app.command

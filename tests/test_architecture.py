@@ -23,6 +23,7 @@ INSTANT = (
     "gt.subject",
     "gt.sabotage",
     "gt.models.config",
+    "gt.data.config",
     "gt.pretrained",
 )
 """Modules with which models are listed and requests are checked: they answer at once, so they load no torch."""
@@ -107,6 +108,10 @@ def test_all_that_judges_loads_without_torch() -> None:
 @pytest.mark.parametrize("module", INSTANT)
 def test_what_plans_loads_without_torch(module: str) -> None:
     assert loaded_after(f"import {module}") == set()
+
+
+def test_building_processes_load_no_torch() -> None:
+    assert loaded_after("import gt.data.dataset, gt.data.shard_writer") == {"numpy"}
 
 
 @pytest.mark.parametrize("name", sources("gt", "pytest_groundthink", "suites", "benchmarks", "docs"))
