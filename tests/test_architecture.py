@@ -25,8 +25,10 @@ INSTANT = (
     "gt.models.config",
     "gt.data.config",
     "gt.pretrained",
+    "gt.data.conversations",
+    "gt.data.conversations.render",
 )
-"""Modules with which models are listed and requests are checked: they answer at once, so they load no torch."""
+"""Modules that list models, check requests and generate text: they answer at once, so they load no torch."""
 
 
 def sources(*folders: str) -> list[str]:

@@ -28,6 +28,7 @@ PAPERS = [
     "CHANGELOG.md",
     "benchmarks/README.md",
     "docs/bench.md",
+    "docs/conversations.md",
     "docs/published-weights.md",
 ]
 GPU = re.compile(r"^(nvidia-|cuda-|triton)")

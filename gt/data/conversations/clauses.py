@@ -127,10 +127,12 @@ def _clause_fact(
 
 
 def _can_stand(frame: Frame, slots: list[Slot], tense: str) -> bool:
-    """Whether the verb can be in the tense: it has an object to be passive, and does not become a value."""
+    """Whether the verb can be in the tense: passive ones need an object, progressive ones an activity."""
     if is_passive(tense):
         return not slots[0].preposition and slots[0].kind not in _NO_OBJECTS
-    return tense not in DOING or not evaluation_split().has_value(frame.forms.progressive)
+    if tense in DOING:
+        return frame.forms.base not in _STATIVE and not evaluation_split().has_value(frame.forms.progressive)
+    return True
 
 
 def _objective(subject: Noun) -> str:
@@ -276,11 +278,12 @@ class _Clause:
         """When it was."""
         rest = [_joined(slot, one.short) for slot, one in zip(self.slots, self.nouns, strict=True)]
         group = self.group(self.frame.forms, self.subject.agreement)
-        asked = "how often" if WHEN[self.tense] == "times_present" else "when"
+        asked = "how often" if self.time.startswith(("every", "once a", "twice", "most")) else "when"
         return f"{asked} {group.auxiliary} {self.subject.short} {' '.join((group.main, *rest))}", self.time
 
 
 _GIVING = frozenset("give lend send bring show read throw teach pay offer sell tell hand mail owe serve".split())
+_STATIVE = frozenset("own need want like prefer owe belong cost weigh contain depend trust mistake".split())
 _NO_OBJECTS = frozenset(("color_as", "name_as", "price", "period", "weight"))
 _NEVER_LED = frozenset(("where", "when", "how", "how much", "how long", "how much money"))
 

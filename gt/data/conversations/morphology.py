@@ -14,9 +14,11 @@ _IRREGULAR_PLURALS = {
 _CONSONANT_SOUND = ("uni", "use", "eu", "one", "ukul")
 _VOWEL_SOUND = ("hour", "honest", "honor", "heir")
 _DOUBLING = frozenset(
-    "stop drop hug plan trap grab rub slip trip chat pat pin wrap ship swap rip tip zip step jog nod beg rob skip chop"
-    " shop knit spot trim prefer refer admit commit permit cut put set run sit win dig get hit shut swim forget begin"
-    " let mop".split()
+    (
+        "stop drop drag ban scrub hug plan trap grab rub slip trip chat pat pin wrap ship swap rip tip zip step jog nod"
+        " beg rob skip chop shop knit spot trim prefer refer admit commit permit cut put set run sit win dig get hit"
+        " shut swim forget begin let mop split wed"
+    ).split()
 )
 
 

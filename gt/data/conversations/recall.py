@@ -8,6 +8,7 @@ from gt.data.conversations.clauses import Fact, clause_facts
 from gt.data.conversations.predicates import attribute_facts, predicate_facts, revised_fact
 from gt.data.conversations.split import evaluation_split
 from gt.data.conversations.talk import Example, Talk, asked
+from gt.data.conversations.wordings import wordings
 from gt.data.conversations.words import Draw
 
 
@@ -57,10 +58,18 @@ def recall(least: int, most: int) -> Callable[[Draw], Example]:
         talk.tell(one)
         talk.fill(least + draw.below(most - least + 1))
         for question, answer in one.questions[: 1 + draw.below(3)]:
-            talk.ask(asked(draw, question), f"{answer}.")
+            if draw.random() < _IN_FULL:
+                text = f"{asked(draw, question)} {draw.pick(wordings()['in_full'])}"
+                talk.ask(text, answer, before="The answer is", after=".")
+            else:
+                talk.ask(asked(draw, question), f"{answer}.")
         return talk.spans()
 
     return generate
+
+
+_IN_FULL = 0.02
+"""Share of questions that want a sentence for an answer."""
 
 
 def several(draw: Draw) -> Example:

@@ -80,6 +80,8 @@ def _regular(base: str) -> Forms:
 
 
 _IRREGULAR = {
+    "redo": ("redid", "redone"), "ring": ("rang", "rung"), "split": ("split", "split"), "light": ("lit", "lit"),
+    "wed": ("wed", "wed"),
     "get": ("got", "gotten"), "give": ("gave", "given"), "run": ("ran", "run"), "take": ("took", "taken"),
     "put": ("put", "put"), "bring": ("brought", "brought"), "spend": ("spent", "spent"), "make": ("made", "made"),
     "speak": ("spoke", "spoken"), "fight": ("fought", "fought"), "see": ("saw", "seen"), "come": ("came", "come"),

@@ -126,7 +126,8 @@ class Draw:
         if draw < 0.86:
             return self.code()
         first = self.pick(self.words) if self.words and self.random() < 0.5 else self.word("abstract")
-        return self.free(f"{first} {self.word('abstract')}")
+        second = self.word("abstract")
+        return self.free(f"{first} {second}" if first != second else first)
 
     def name(self) -> str:
         """A first name, a made-up name, or a name in two parts."""
