@@ -111,8 +111,9 @@ class Sessions:
         end, decode = self.tokenizer.end_of_text, self.tokenizer.decode
         if not stop:
             return lambda row: row[-1] == end
-        # Most tokens cannot be the last of the text; of the others, as many may be part of it as it has bytes.
-        closing = {token for token in range(self.tokenizer.vocab_size) if stop[-1] in decode([token])}
+        # Most tokens cannot be the last of the text; to the others as many may belong as it has bytes.
+        last = {stop[-1], "\ufffd"}  # a token may be the last byte of a character
+        closing = {token for token in range(self.tokenizer.vocab_size) if last & set(decode([token]))}
         longest = len(stop.encode())
         return lambda row: row[-1] == end or (row[-1] in closing and stop in decode(row[-longest:]))
 

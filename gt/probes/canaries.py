@@ -48,7 +48,7 @@ CANARIES: dict[str, Canary] = {
     "C1b-lite": Canary(items=partial(recall_items, 3)),
     "C1b": Canary(items=partial(recall_items, 5)),
     "C1c": Canary(items=partial(recall_items, 10)),
-    "C4a": Canary(items=bullet_items, score=score_bullets, control="the instruction", stop=NEXT_TURN, max_tokens=64),
+    "C4a": Canary(items=bullet_items, score=score_bullets, control="the instruction", stop=NEXT_TURN, max_tokens=48),
     "C5a": Canary(items=partial(persona_items, 2), control="that fact of the persona"),
 }
 
