@@ -69,16 +69,18 @@ def measure(subject: Subject, check: str) -> tuple[Measurement, ...]:
     told = _read(subject, [item.turns for item in items], "conversations")
     ranked = _ranked_first(subject, told, items)
     answers = told.generate(canary.max_tokens, canary.stop)
-    without = _read(subject, [item.control for item in items], "controls").generate(canary.max_tokens, canary.stop)
+    # Any number of the first items is spread evenly over the templates.
+    controls = items[: subject.size("canary_controls")]
+    without = _read(subject, [item.control for item in controls], "controls").generate(canary.max_tokens, canary.stop)
     scores = [canary.score(item, answer) for item, answer in zip(items, answers, strict=True)]
-    chance = [canary.score(item, answer) for item, answer in zip(items, without, strict=True)]
+    chance = [canary.score(item, answer) for item, answer in zip(controls, without, strict=True)]
 
     def rate(metric: str, right: Sequence[bool], **fields: Any) -> Measurement:
         clusters: dict[str, list[float]] = defaultdict(list)
-        for item, ok in zip(items, right, strict=True):
+        for item, ok in zip(items, right, strict=False):
             clusters[item.template].append(float(ok))
         value, low, high = cluster_bootstrap(clusters, seed=subject.seed)
-        return measured(metric, value, n=len(items), ci95=(low, high), **fields)
+        return measured(metric, value, n=len(right), ci95=(low, high), **fields)
 
     control = rate("control_rate", [score.right for score in chance])
     also = dict.fromkeys(name for score in (*scores, *chance) for name in score.also)

@@ -22,6 +22,7 @@ Reply = Callable[[str], str]
 
 UNKNOWN = " I do not know."
 TOKENIZER = Tokenizer(Path(fixtures_dir()) / "checkpoints" / "gf-mh-3.5m" / "tokenizer.json")
+CUE = TOKENIZER.encode("Assistant:")
 
 
 class Listener(nn.Module):
@@ -44,7 +45,10 @@ class Listener(nn.Module):
         for row, length in enumerate(lengths[:, 0].tolist()):
             end = length + tokens.shape[1]
             read[row, length:end] = tokens[row]
-            logits[row, -1, self._next(read[row, :end].tolist())] = 20.0
+            heard = read[row, :end].tolist()
+            cued = max((at for at in range(end) if heard[at : at + len(CUE)] == CUE), default=end) + len(CUE)
+            for known in range(max(length + 1, min(cued, end)), end + 1):
+                logits[row, known - length - 1, self._next(heard[:known])] = 20.0
         return logits, ModelState({"read": read, "length": lengths + tokens.shape[1]})
 
     def _next(self, read: list[int]) -> int:
