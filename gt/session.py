@@ -159,11 +159,17 @@ class Sessions:
             totals += gains_BT.where(counted, 0).double().sum(1).tolist()
         return totals
 
-    def fork(self) -> Self:
-        """The same conversations at the same point; what is read there is not read here."""
-        other = type(self)(self.model, self.tokenizer, self.count)
+    def fork(self, first: int | None = None) -> Self:
+        """The same conversations at the same point; what is read there is not read here.
+
+        Args:
+            first: Only as many of the first conversations.
+        """
+        other = type(self)(self.model, self.tokenizer, self.count if first is None else min(first, self.count))
         # States are never written in place: sharing them is safe.
-        other._state, other._logits = self._state, self._logits
+        if self._state is not None and self._logits is not None:
+            rows = slice(other.count)
+            other._state, other._logits = self._state.select(rows), self._logits[rows]
         return other
 
     @property

@@ -66,14 +66,14 @@ def measure(subject: Subject, check: str) -> tuple[Measurement, ...]:
     """
     canary = CANARIES[check]
     items = canary.items(subject.size("canary_items"), subject.seed)
+    # Any number of the first items is spread evenly over the templates: a few suffice for what is not judged.
+    few = items[: subject.size("canary_controls")]
     told = _read(subject, [item.turns for item in items], "conversations")
-    ranked = _ranked_first(subject, told, items)
+    ranked = _ranked_first(subject, told, few)
     answers = told.generate(canary.max_tokens, canary.stop)
-    # Any number of the first items is spread evenly over the templates.
-    controls = items[: subject.size("canary_controls")]
-    without = _read(subject, [item.control for item in controls], "controls").generate(canary.max_tokens, canary.stop)
+    without = _read(subject, [item.control for item in few], "controls").generate(canary.max_tokens, canary.stop)
     scores = [canary.score(item, answer) for item, answer in zip(items, answers, strict=True)]
-    chance = [canary.score(item, answer) for item, answer in zip(controls, without, strict=True)]
+    chance = [canary.score(item, answer) for item, answer in zip(few, without, strict=True)]
 
     def rate(metric: str, right: Sequence[bool], **fields: Any) -> Measurement:
         clusters: dict[str, list[float]] = defaultdict(list)
@@ -108,7 +108,8 @@ def _read(subject: Subject, conversations: Sequence[tuple[str, ...]], what: str)
 
 
 def _ranked_first(subject: Subject, sessions: Sessions, items: Sequence[CanaryItem]) -> list[bool]:
-    """Whether the right candidate of each item is likelier as the next words than its others."""
+    """Whether the right candidate of each of the first items is likelier as the next words than its others."""
+    sessions = sessions.fork(len(items))
     own = sessions.score([item.candidates[0] for item in items])
     best = [-math.inf] * len(items)
     others = len(items[0].candidates) - 1

@@ -108,6 +108,12 @@ def test_a_fork_leaves_no_trace(model: nn.Module, tokenizer: Tokenizer) -> None:
     assert again.generate(5) == changed
 
 
+def test_a_fork_may_be_of_the_first_few(model: nn.Module, tokenizer: Tokenizer) -> None:
+    few = sessions(model, tokenizer, TEXTS).fork(2)
+    assert few.generate(5) == sessions(model, tokenizer, TEXTS[:2]).generate(5)
+    assert Sessions(model, tokenizer, 3).fork(2).count == 2
+
+
 class Says(nn.Module):
     """Says the same tokens to everything, one after another; its state is how many it has said since it was asked."""
 

@@ -67,7 +67,7 @@ def subject(reply: Reply, items: int = 80) -> Any:
         model=Listener(reply),
         tokenizer=TOKENIZER,
         seed=0,
-        size=lambda name: items,
+        size={"canary_items": items, "canary_controls": 40}.__getitem__,
         progress=lambda done, total, note: None,
     )
 

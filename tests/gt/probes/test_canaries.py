@@ -32,7 +32,7 @@ def test_a_listener_passes(check: str) -> None:
     assert status == "PASS", (reason, found["rate"].detail["wrong"][:3])
     assert found["rate"].value == found["likelihood_rank_rate"].value == 1.0
     assert found["control_rate"].value == 0.0
-    assert found["rate"].n == 80
+    assert [found[name].n for name in ("rate", "control_rate", "likelihood_rank_rate")] == [80, 40, 40]
     assert found["rate"].detail["wrong"] == []
     assert "without" in reason
     assert set(found) == set(BOOK.checks[check].metrics)
