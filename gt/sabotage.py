@@ -295,6 +295,7 @@ SABOTAGES: dict[str, Sabotage] = {
     "state-reset": Sabotage("every call begins without a state", "C1a", _between_calls(lambda state: None), _TALKS),
     "memory-96": _short_memory(96, "C1b-lite"),
     "memory-160": _short_memory(160, "C1b"),
+    "memory-192": _short_memory(192, "C1d"),
     "memory-224": _short_memory(224, "C1c"),
     "lost-beginning": Sabotage(
         "the state after the first call is lost", "C4a", _forgetting(lambda calls, _: calls == 1), _TALKS

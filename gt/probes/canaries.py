@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gt.data.dialogues import CanaryItem, Score, bullet_items, persona_items, recall_items, score_bullets, score_facts
+from gt.data.dialogues import (
+    CanaryItem,
+    Score,
+    bullet_items,
+    persona_items,
+    recall_items,
+    score_bullets,
+    score_facts,
+    two_fact_items,
+)
 from gt.measurement import Measurement, measured
 from gt.session import Sessions
 from gt.stats import cluster_bootstrap
@@ -48,6 +57,7 @@ CANARIES: dict[str, Canary] = {
     "C1b-lite": Canary(items=partial(recall_items, 3)),
     "C1b": Canary(items=partial(recall_items, 5)),
     "C1c": Canary(items=partial(recall_items, 10)),
+    "C1d": Canary(items=partial(two_fact_items, 5), control="the first fact"),
     "C4a": Canary(items=bullet_items, score=score_bullets, control="the instruction", stop=NEXT_TURN, max_tokens=48),
     "C5a": Canary(items=partial(persona_items, 2), control="that fact of the persona"),
 }

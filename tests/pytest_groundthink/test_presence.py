@@ -12,7 +12,7 @@ import pytest
 from pytest_groundthink.options import selects
 
 REQUIRED = "G0 G1a G1b G1c G1d G1e G2 G3 G4 S0 S1 S2 S3 S4 L2 C1a C1b-lite".split()  # of those there are, at 3.5M
-ALL_IDS = [*REQUIRED, *"C1b C1c C4a C5a".split()]
+ALL_IDS = [*REQUIRED, *"C1b C1c C1d C4a C5a".split()]
 
 
 @pytest.fixture

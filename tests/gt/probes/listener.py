@@ -72,15 +72,25 @@ def subject(reply: Reply, items: int = 80) -> Any:
     )
 
 
-def asked(text: str) -> Template | ListTemplate | None:
-    """The template whose question was asked last."""
+def every_asked(text: str) -> list[Template | ListTemplate]:
+    """The templates whose questions were asked last, joined by "and" where there are two."""
     templates: list[Template | ListTemplate] = [
         *canary_data().templates,
         *persona_data().templates,
         *format_data().lists,
     ]
     question = text.rpartition("User: ")[2].removesuffix("\nAssistant:")
-    return next((template for template in templates if template.question == question), None)
+    by_question = {template.question.rstrip("?").lower(): template for template in templates}
+    single = by_question.get(question.rstrip("?").lower())
+    if single is not None:
+        return [single]
+    parts = [part.rstrip("?").lower() for part in question.split(", and ")]
+    return [by_question[part] for part in parts if part in by_question]
+
+
+def asked(text: str) -> Template | ListTemplate | None:
+    """The template whose question was asked last."""
+    return next(iter(every_asked(text)), None)
 
 
 def stated(text: str, template: Template | ListTemplate) -> list[str]:
@@ -109,5 +119,5 @@ def wants_bullets(text: str) -> bool:
 
 def remember(text: str) -> str:
     """The right answer to a canary's question, from what was read alone."""
-    template = asked(text)
-    return UNKNOWN if template is None else written(stated(text, template), wants_bullets(text))
+    values = [value for template in every_asked(text) for value in stated(text, template)]
+    return written(values, wants_bullets(text))

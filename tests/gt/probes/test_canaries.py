@@ -132,6 +132,7 @@ def every_candidate(text: str) -> str:
         ("C1a", every_candidate, "names another value"),
         ("C1b", rival, "names another value"),
         ("C1b", lambda text: "", "says nothing"),
+        ("C1d", remember_plainly, "names a part"),
         ("C4a", remember_plainly, "has no bullets"),
         ("C4a", keeps_the_format_one_turn, "has no bullets"),
         ("C4a", echo, "has no bullets"),
