@@ -93,7 +93,7 @@ def measure(subject: Subject, check: str) -> tuple[Measurement, ...]:
         return measured(metric, value, n=len(right), ci95=(low, high), **fields)
 
     control = rate("control_rate", [score.right for score in chance])
-    also = dict.fromkeys(name for score in (*scores, *chance) for name in score.also)
+    also = scores[0].also
     return (
         rate(
             "rate",
@@ -102,7 +102,7 @@ def measure(subject: Subject, check: str) -> tuple[Measurement, ...]:
             detail=_report(items, answers, scores),
         ),
         control,
-        *(rate(name, [score.also.get(name, False) for score in scores]) for name in also),
+        *(rate(name, [score.also[name] for score in scores]) for name in also),
         rate("likelihood_rank_rate", ranked, note=f"chance {1 / len(items[0].candidates):.0%}"),
     )
 

@@ -174,7 +174,7 @@ def item(expected: tuple[str, ...], rivals: tuple[str, ...] = ("teal", "Kyoto"))
 def test_bullets_are_parsed(generated: str, right: bool, content: bool) -> None:
     score = score_bullets(item(("crimson", "beige")), generated)
     assert score.right is right
-    assert score.also.get("content_rate", False) is content
+    assert score.also["content_rate"] is content
     assert bool(score.why) is not right
 
 

@@ -146,6 +146,7 @@ def every_candidate(text: str) -> str:
 def test_wrong_answers_fail(check: str, reply: Reply, why: str) -> None:
     status, found, reason = judged(subject(reply, 40), check)
     assert status == "FAIL", reason
+    assert set(found) == set(BOOK.checks[check].metrics)
     detail = found["rate"].detail
     assert max(detail["why_wrong"], key=detail["why_wrong"].get) == why
     assert sum(detail["why_wrong"].values()) == 40 - round(40 * found["rate"].value)
