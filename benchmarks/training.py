@@ -77,11 +77,13 @@ def main() -> None:
     else:
         left_out = {name: "fla is not installed" for name, text in COMPETITORS.items() if "fla" in text}
     names = [name for name in chosen.competitors if name not in left_out]
-    figures = [
-        compare(chosen, names, precision, *map(int, shape.split("x")))
-        for precision in chosen.precision or PRECISIONS[chosen.device]
-        for shape in chosen.shapes or SHAPES[chosen.device]
-    ]
+    console = Console(width=120)
+    figures = []
+    for precision in chosen.precision or PRECISIONS[chosen.device]:
+        for shape in chosen.shapes or SHAPES[chosen.device]:
+            console.log(f"{shape}, {precision}: recording a step of {', '.join(names)}")
+            figures.append(compare(chosen, names, precision, *map(int, shape.split("x"))))
+            console.log(str(figures[-1]["tokens_per_s"]))
     record = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": " ".join(["python", *sys.argv]),
@@ -90,7 +92,7 @@ def main() -> None:
         "left_out": left_out,
         "figures": figures,
     }
-    Console(width=120).print(table(figures))
+    console.print(table(figures))
     path = chosen.json or RESULTS / f"training-{chosen.device}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

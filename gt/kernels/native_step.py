@@ -1,12 +1,15 @@
-"""Decoding on the CPU: one token through a mixer or a whole block in one call of our own kernels (`cpp/step.cpp`).
+"""Decoding on the CPU: one token through a mixer or all blocks in one call of our own kernels (`cpp/step.cpp`).
 
-The readable forms are the `forward` of `RWKV6TimeMix`, `Mamba2` and `Block`, which call these where they can run.
+The readable forms are the `forward` of `RWKV6TimeMix` and `Mamba2` and `run_blocks` of `BlockLM`; those of the same
+models call these where they can run.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -38,6 +41,10 @@ _BLOCK = (
     *("mix_norm.weight", "fusion.gate.weight", "fusion.gate.bias"),
     *("ffn_norm.weight", "ffn.up.weight", "ffn.down.weight"),
 )
+_BLOCK_STATE = ("rwkv_shift", "rwkv_state", "mamba_conv", "mamba_state")
+
+Table = ctypes.Array[ctypes.c_void_p]
+"""Addresses of tensors."""
 
 _known: dict[tuple[str, ...], tuple[object, ...]] = {}
 
@@ -67,7 +74,7 @@ def usable(x_BTC: Tensor, ops: tuple[str, ...]) -> bool:
 class _Part:
     """What a step reads of a module: found once, since looking up 33 weights by name takes longer than using them."""
 
-    def __init__(self, module: nn.Module, names: tuple[str, ...]) -> None:
+    def __init__(self, module: nn.Module, names: tuple[str, ...], layers: int) -> None:
         self._children = [
             (parent._modules, name, child)
             for parent in module.modules()
@@ -75,37 +82,37 @@ class _Part:
             if child is not None
         ]
         owners = ((module.get_submodule(owner), name) for owner, _, name in (n.rpartition(".") for n in names))
-        self._weights = [(owner._parameters, name) for owner, name in owners]
-        read = {(id(parameters), name) for parameters, name in self._weights}
-        self._plain = all(
+        found = [(owner._parameters, name, owner._parameters.get(name)) for owner, name in owners]
+        self._weights = [(*each, 0 if each[2] is None else each[2].data_ptr()) for each in found]
+        read = {(id(parameters), name) for parameters, name, _ in found}
+        plain = all(
             (type(child) in _PLAIN or type(child).__module__.startswith("gt.models."))
             and all(p is None or (id(child._parameters), n) in read for n, p in child._parameters.items())
             for _, _, child in self._children
         )
+        weights = [weight for _, _, weight in found if weight is not None and _readable(weight)]
+        shapes = [weight.shape for weight in weights]
+        alike = shapes == shapes[: len(names) // layers] * layers  # the step has one set of sizes for all layers
+        known = plain and alike and len(weights) == len(names)
+        self._table = (ctypes.c_void_p * len(weights))(*(w.data_ptr() for w in weights)) if known else None
 
-    def addresses(self) -> list[int] | None:
+    def changed(self) -> bool:
+        """Whether a module or a weight has been replaced or moved since."""
+        return any(children.get(name) is not child for children, name, child in self._children) or any(
+            parameters.get(name) is not weight or (weight is not None and weight.data_ptr() != at)
+            for parameters, name, weight, at in self._weights
+        )
+
+    def table(self) -> Table | None:
         """Where the weights lie, or None where the parts of the module must run themselves.
 
-        That is where one has a hook, another forward, a parameter that the step does not know, or has been replaced, or
-        where a weight does not lie in memory as the step reads it.
+        That is where one has a hook, another forward, or a parameter that the step does not know, or where a weight
+        does not lie in memory as the step reads it.
         """
-        if not self._plain:
-            return None
-        for children, name, child in self._children:
-            if (
-                children.get(name) is not child
-                or "forward" in child.__dict__
-                or child._forward_hooks
-                or child._forward_pre_hooks
-            ):
+        for _, _, child in self._children:
+            if "forward" in child.__dict__ or child._forward_hooks or child._forward_pre_hooks:
                 return None
-        found = []
-        for parameters, name in self._weights:
-            weight = parameters.get(name)
-            if weight is None or not _readable(weight):
-                return None
-            found.append(weight.data_ptr())
-        return found
+        return self._table
 
 
 _PLAIN = {nn.Linear, nn.Conv1d, nn.GroupNorm}
@@ -115,59 +122,62 @@ def _readable(tensor: Tensor) -> bool:
     return tensor.dtype is torch.float32 and tensor.is_cpu and tensor.is_contiguous()
 
 
-def _fits(state: LayerState, shapes: dict[str, tuple[int, ...]]) -> bool:
+Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+
+
+def _fits(state: LayerState, shapes: Shapes) -> bool:
     """Whether a state is what the step will read; the readable form says what is wrong with another."""
-    return all(
-        (tensor := state.get(name)) is not None
-        and tensor.shape == shape
-        and tensor.dtype is torch.float32
-        and tensor.is_cpu
-        for name, shape in shapes.items()
-    )
+    for name, shape in shapes:
+        tensor = state.get(name)
+        if tensor is None or tensor.shape != shape or tensor.dtype is not torch.float32 or not tensor.is_cpu:
+            return False
+    return True
 
 
 _parts: WeakKeyDictionary[nn.Module, _Part] = WeakKeyDictionary()
 
 
-def _addresses(module: nn.Module, names: tuple[str, ...]) -> list[int] | None:
+def _weights(module: nn.Module, names: tuple[str, ...], layers: int = 1) -> Table | None:
     part = _parts.get(module)
-    if part is None:
-        part = _parts[module] = _Part(module, names)
-    found = part.addresses()
-    if found is None:
-        del _parts[module]  # its parts may have changed for good
-    return found
+    if part is None or part.changed():
+        part = _parts[module] = _Part(module, names, layers)
+    return part.table()
 
 
-def _call(name: str, sizes: tuple[int | float, ...], weights: list[int], *tensors: Tensor) -> None:
-    run = native.function("step", name, tuple(map(type, sizes)), len(tensors) + 1)
-    table = (ctypes.c_void_p * len(weights))(*weights)
-    run(*sizes, ctypes.addressof(table), *[t.data_ptr() for t in tensors], torch.get_num_threads())
+def _addresses(tensors: Sequence[Tensor]) -> Table:
+    return (ctypes.c_void_p * len(tensors))(*[tensor.data_ptr() for tensor in tensors])
+
+
+def _call(name: str, sizes: tuple[int | float, ...], tables: Sequence[Table], *tensors: Tensor) -> None:
+    run = native.function("step", name, tuple(map(type, sizes)), len(tables) + len(tensors))
+    run(*sizes, *map(ctypes.addressof, tables), *[t.data_ptr() for t in tensors], torch.get_num_threads())
 
 
 def _rwkv6_sizes(mixer: RWKV6TimeMix) -> tuple[int, int, int]:
     return mixer.num_heads, mixer.time_maa_w2.shape[1], len(mixer.time_decay_w2)
 
 
-def _rwkv6_fits(mixer: RWKV6TimeMix, x_BTC: Tensor, state: LayerState) -> bool:
+def _rwkv6_shapes(mixer: RWKV6TimeMix, x_BTC: Tensor) -> Shapes | None:
+    """Shapes of the state, or None where the step cannot take these sizes."""
     (B, _, C), (H, lora_mix, lora_decay) = x_BTC.shape, _rwkv6_sizes(mixer)
-    shapes = {"rwkv_shift": (B, C), "rwkv_state": (B, H, C // H, C // H)}
-    return not (5 * lora_mix % 8 or lora_decay % 8) and _fits(state, shapes)
+    if 5 * lora_mix % 8 or lora_decay % 8:
+        return None
+    return ("rwkv_shift", (B, C)), ("rwkv_state", (B, H, C // H, C // H))
 
 
 def _mamba2_sizes(mixer: Mamba2) -> tuple[int, int, int, int, int]:
     return mixer.d_inner, mixer.head_dim, mixer.num_groups, mixer.d_state, mixer.conv1d.kernel_size[0]
 
 
-def _mamba2_fits(mixer: Mamba2, x_BTC: Tensor, state: LayerState) -> bool:
+def _mamba2_shapes(mixer: Mamba2, x_BTC: Tensor) -> Shapes | None:
     B, (E, P, G, N, W) = len(x_BTC), _mamba2_sizes(mixer)
-    shapes = {"mamba_conv": (B, E + 2 * G * N, W - 1), "mamba_state": (B, E // P, P, N)}
-    return E % 8 == 0 and _fits(state, shapes)
+    return (("mamba_conv", (B, E + 2 * G * N, W - 1)), ("mamba_state", (B, E // P, P, N))) if E % 8 == 0 else None
 
 
 def rwkv6(mixer: RWKV6TimeMix, x_BTC: Tensor, state: LayerState) -> tuple[Tensor, LayerState] | None:
     """`RWKV6TimeMix.forward` for one token: output [B, 1, C] and the state after it; None if its parts must run."""
-    weights = _addresses(mixer, _RWKV6) if _rwkv6_fits(mixer, x_BTC, state) else None
+    shapes = _rwkv6_shapes(mixer, x_BTC)
+    weights = _weights(mixer, _RWKV6) if shapes is not None and _fits(state, shapes) else None
     if weights is None:
         return None
     B, _, C = x_BTC.shape
@@ -175,13 +185,14 @@ def rwkv6(mixer: RWKV6TimeMix, x_BTC: Tensor, state: LayerState) -> tuple[Tensor
     shift, before = state["rwkv_shift"].contiguous(), state["rwkv_state"].contiguous()
     out, after = torch.empty_like(x), torch.empty_like(before)
     sizes = (B, C, *_rwkv6_sizes(mixer), mixer.ln_x.eps)
-    _call("rwkv6_step", sizes, weights, x, shift, before, out, after)
+    _call("rwkv6_step", sizes, (weights, _addresses((shift, before))), x, out, after)
     return out[:, None], {"rwkv_state": after, "rwkv_shift": x}
 
 
 def mamba2(mixer: Mamba2, x_BTC: Tensor, state: LayerState) -> tuple[Tensor, LayerState] | None:
     """`Mamba2.forward` for one token: output [B, 1, C] and the state after it; None if its parts must run."""
-    weights = _addresses(mixer, _MAMBA2) if _mamba2_fits(mixer, x_BTC, state) else None
+    shapes = _mamba2_shapes(mixer, x_BTC)
+    weights = _weights(mixer, _MAMBA2) if shapes is not None and _fits(state, shapes) else None
     if weights is None:
         return None
     B, _, C = x_BTC.shape
@@ -189,31 +200,45 @@ def mamba2(mixer: Mamba2, x_BTC: Tensor, state: LayerState) -> tuple[Tensor, Lay
     conv, before = state["mamba_conv"].contiguous(), state["mamba_state"].contiguous()
     out, conv_after, after = torch.empty_like(x), torch.empty_like(conv), torch.empty_like(before)
     sizes = (B, C, *_mamba2_sizes(mixer), mixer.norm.eps)
-    _call("mamba2_step", sizes, weights, x, conv, before, out, conv_after, after)
+    _call("mamba2_step", sizes, (weights, _addresses((conv, before))), x, out, conv_after, after)
     return out[:, None], {"mamba_state": after, "mamba_conv": conv_after}
 
 
-def block(
-    block: Block, rwkv: RWKV6TimeMix, mamba: Mamba2, x_BTC: Tensor, state: LayerState
-) -> tuple[Tensor, LayerState, Activations] | None:
-    """`Block.forward` with both mixers and one gate per position, for one token; None if its parts must run."""
-    fits = _rwkv6_fits(rwkv, x_BTC, state) and _mamba2_fits(mamba, x_BTC, state)
-    weights = _addresses(block, _BLOCK) if fits and block.ffn.up.out_features % 8 == 0 else None
+@cache
+def _of_blocks(layers: int) -> tuple[str, ...]:
+    return tuple(f"{layer}.{name}" for layer in range(layers) for name in _BLOCK)
+
+
+def blocks(
+    blocks: nn.ModuleList, x_BTC: Tensor, states: Sequence[LayerState]
+) -> tuple[Tensor, list[LayerState], list[Activations]] | None:
+    """`HybridLM.run_blocks` for one token: blocks of both mixers with one gate per position; None if they must run."""
+    first: Block = blocks[0]  # type: ignore[assignment]
+    rwkv, mamba, up = first.rwkv, first.mamba, first.ffn.up
+    if rwkv is None or mamba is None or up.out_features % 8:
+        return None
+    of_rwkv, of_mamba = _rwkv6_shapes(rwkv, x_BTC), _mamba2_shapes(mamba, x_BTC)
+    if of_rwkv is None or of_mamba is None or not all(_fits(state, of_rwkv + of_mamba) for state in states):
+        return None
+    weights = _weights(blocks, _of_blocks(len(blocks)), len(blocks))
     if weights is None:
         return None
-    B, _, C = x_BTC.shape
-    x = x_BTC.contiguous()
-    shift, S = state["rwkv_shift"].contiguous(), state["rwkv_state"].contiguous()
-    conv, M = state["mamba_conv"].contiguous(), state["mamba_state"].contiguous()
-    out, rwkv_out, mamba_out = (torch.empty_like(x) for _ in range(3))
-    share, normed = x.new_empty(B, 1, 1), torch.empty_like(shift)
-    S_after, conv_after, M_after = torch.empty_like(S), torch.empty_like(conv), torch.empty_like(M)
-    sizes = (B, C, *_rwkv6_sizes(rwkv), *_mamba2_sizes(mamba), block.ffn.up.out_features)
+    L, (B, T, C) = len(blocks), x_BTC.shape
+    x, size = x_BTC.clone(memory_format=torch.contiguous_format), x_BTC.new_empty
+    before = [state[name].contiguous() for state in states for name in _BLOCK_STATE]
+    # Layer by layer: one piece of memory for all would be so large that the system takes it back after every token.
+    after = [size(shape) for _ in states for _, shape in of_rwkv + of_mamba]
+    sizes = (L, B, C, *_rwkv6_sizes(rwkv), *_mamba2_sizes(mamba), up.out_features)
+    rwkv_out, mamba_out, share = size(L, B, T, C), size(L, B, T, C), size(L, B, T, 1)
     _call(
-        "block_step",
-        (*sizes, rwkv.ln_x.eps, mamba.norm.eps, block.mix_norm.eps),
-        weights,
-        *(x, shift, S, conv, M, out, normed, rwkv_out, mamba_out, share, S_after, conv_after, M_after),
+        "blocks_step",
+        (*sizes, rwkv.ln_x.eps, mamba.norm.eps, first.mix_norm.eps),
+        (weights, _addresses(before), _addresses(after)),
+        *(x, rwkv_out, mamba_out, share),
     )
-    after = {"rwkv_state": S_after, "rwkv_shift": normed, "mamba_state": M_after, "mamba_conv": conv_after}
-    return out, after, {"rwkv_out": rwkv_out, "mamba_out": mamba_out, "gate": share}
+    seen = zip(*(tensor.unbind() for tensor in (rwkv_out, mamba_out, share)), strict=True)
+    return (
+        x,
+        [dict(zip(_BLOCK_STATE, after[i : i + 4], strict=True)) for i in range(0, len(after), 4)],
+        [dict(zip(("rwkv_out", "mamba_out", "gate"), layer, strict=True)) for layer in seen],
+    )

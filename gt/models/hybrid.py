@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -71,17 +73,6 @@ class Block(nn.Module):
 
     def forward(self, x_BTC: Tensor, state: LayerState | None) -> tuple[Tensor, LayerState, Activations]:
         """Return the new residual stream, the layer's state, and the component outputs [B, T, ...]."""
-        if (
-            state is not None
-            and self.rwkv is not None
-            and self.mamba is not None
-            and type(self.fusion) is GatedFusion
-            and self.fusion.gate.out_features == 1
-            and native_step.usable(x_BTC, native_step.BLOCK_OPS)
-        ):
-            stepped = native_step.block(self, self.rwkv, self.mamba, x_BTC, state)
-            if stepped is not None:
-                return stepped
         normed = self.mix_norm(x_BTC)
         new_state: LayerState = {}
         seen: Activations = {}
@@ -104,7 +95,7 @@ class Block(nn.Module):
 class BlockLM(nn.Module):
     """A recurrent language model: `embedding`, `blocks` in a row, `norm`, and a head tied to the embedding.
 
-    What differs is in `__init__` of the subclasses, in `embed` and in `read_out`.
+    What differs is in `__init__` of the subclasses, in `embed`, `run_blocks` and `read_out`.
 
     Attributes:
         thread_safe: Rows of a batch are independent and a call changes nothing in the module, so that two threads may
@@ -121,6 +112,18 @@ class BlockLM(nn.Module):
         """What the first block reads, [B, T, C]."""
         x_BTC: Tensor = self.embedding(tokens_BT)
         return x_BTC
+
+    def run_blocks(
+        self, x_BTC: Tensor, states: Sequence[LayerState | None]
+    ) -> tuple[Tensor, list[LayerState], list[Activations]]:
+        """What the last block wrote [B, T, C], and of every layer its state and component outputs [B, T, ...]."""
+        after: list[LayerState] = []
+        activations: list[Activations] = []
+        for block, state in zip(self.blocks, states, strict=True):
+            x_BTC, layer_state, seen = block(x_BTC, state)
+            after.append(layer_state)
+            activations.append(seen)
+        return x_BTC, after, activations
 
     def read_out(self, x_BTC: Tensor) -> Tensor:
         """Logits [B, T, vocabulary] from what the last block wrote."""
@@ -151,13 +154,8 @@ class BlockLM(nn.Module):
             ValueError: If there is no token.
         """
         require_tokens(tokens_BT)
-        x = self.embed(tokens_BT)
-        layer_states: list[LayerState] = []
-        activations: list[Activations] = []
-        for index, block in enumerate(self.blocks):
-            x, layer_state, seen = block(x, state.layer(index) if state is not None else None)
-            layer_states.append(layer_state)
-            activations.append(seen)
+        before = [state.layer(index) if state is not None else None for index in range(len(self.blocks))]
+        x, layer_states, activations = self.run_blocks(self.embed(tokens_BT), before)
         logits = self.read_out(x[:, -1:] if last_only else x)
         if not (return_states or return_activations):
             return logits
@@ -187,3 +185,19 @@ class HybridLM(BlockLM):
         nn.init.normal_(self.embedding.weight, std=INIT_STD)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
         self.norm = RMSNorm(config.hidden_size)
+
+    def run_blocks(
+        self, x_BTC: Tensor, states: Sequence[LayerState | None]
+    ) -> tuple[Tensor, list[LayerState], list[Activations]]:
+        """As `BlockLM.run_blocks`; one token in one call of a compiled function where that does the same."""
+        before = [state for state in states if state is not None]
+        if before and native_step.usable(x_BTC, native_step.BLOCK_OPS) and all(map(_has_one_gate, self.blocks)):
+            stepped = native_step.blocks(self.blocks, x_BTC, before)
+            if stepped is not None:
+                return stepped
+        return super().run_blocks(x_BTC, states)
+
+
+def _has_one_gate(block: nn.Module) -> bool:
+    fusion = block.fusion if type(block) is Block else None
+    return type(fusion) is GatedFusion and fusion.gate.out_features == 1

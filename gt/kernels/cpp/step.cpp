@@ -215,9 +215,10 @@ inline Mamba2 mamba2_weights(const float* const* w) { return {w[0], w[1], w[2], 
 
 }  // namespace
 
-extern "C" void rwkv6_step(long B, long C, long H, long R, long Q, float eps, const float* const* weights, const float* x,
-                           const float* shift, const float* state, float* out, float* new_state, int threads) {
+extern "C" void rwkv6_step(long B, long C, long H, long R, long Q, float eps, const float* const* weights,
+                           const float* const* states, const float* x, float* out, float* new_state, int threads) {
     const RWKV6 p = rwkv6_weights(weights);
+    const float *shift = states[0], *state = states[1];
     const long size = C * (C / H);
     share_rows(B, threads, [&](long first, long rows) {
         rwkv6_rows(rows, C, H, R, Q, eps, p, x + first * C, shift + first * C, state + first * size, out + first * C,
@@ -226,9 +227,10 @@ extern "C" void rwkv6_step(long B, long C, long H, long R, long Q, float eps, co
 }
 
 extern "C" void mamba2_step(long B, long C, long E, long P, long G, long N, long W, float eps, const float* const* weights,
-                            const float* x, const float* conv, const float* state, float* out, float* new_conv,
-                            float* new_state, int threads) {
+                            const float* const* states, const float* x, float* out, float* new_conv, float* new_state,
+                            int threads) {
     const Mamba2 p = mamba2_weights(weights);
+    const float *conv = states[0], *state = states[1];
     const long size = E * N, taps = (E + 2 * G * N) * (W - 1);
     share_rows(B, threads, [&](long first, long rows) {
         mamba2_rows(rows, C, E, P, G, N, W, eps, p, x + first * C, conv + first * taps, state + first * size,
@@ -236,38 +238,40 @@ extern "C" void mamba2_step(long B, long C, long E, long P, long G, long N, long
     });
 }
 
-// A whole block with both mixers and one gate per position. weights: RWKV-6's, Mamba-2's, then the norm before the
-// mixers, the fusion's weight and bias, the norm before the feed-forward layer, its two matrices. Also written: the
-// normalised input (RWKV-6's next shift), the outputs of the mixers [B, C], and RWKV-6's share [B].
-extern "C" void block_step(long B, long C, long H, long R, long Q, long E, long P, long G, long N, long W, long F,
-                           float rwkv_eps, float mamba_eps, float eps, const float* const* weights, const float* x,
-                           const float* shift, const float* rwkv_state, const float* conv, const float* mamba_state,
-                           float* out, float* normed, float* rwkv_out, float* mamba_out, float* shares,
-                           float* new_rwkv_state, float* new_conv, float* new_mamba_state, int threads) {
-    const RWKV6 rwkv = rwkv6_weights(weights);
-    const Mamba2 mamba = mamba2_weights(weights + 19);
-    const float *mix_norm = weights[27], *gate = weights[28], *gate_bias = weights[29], *ffn_norm = weights[30];
-    const float *up = weights[31], *down = weights[32];
+// All blocks of a model in a row, each with both mixers and one gate per position. weights, for each layer: RWKV-6's,
+// Mamba-2's, then the norm before the mixers, the fusion's weight and bias, the norm before the feed-forward layer, its
+// two matrices. states and new_states, for each layer: shift, RWKV-6's state, convolution, Mamba-2's state. x [B, C]
+// becomes the output. Also written: the outputs of the mixers [L, B, C] and RWKV-6's shares [L, B].
+extern "C" void blocks_step(long L, long B, long C, long H, long R, long Q, long E, long P, long G, long N, long W, long F,
+                            float rwkv_eps, float mamba_eps, float eps, const float* const* weights,
+                            const float* const* states, float* const* new_states, float* x, float* rwkv_out,
+                            float* mamba_out, float* shares, int threads) {
     const long rwkv_size = C * (C / H), mamba_size = E * N, taps = (E + 2 * G * N) * (W - 1);
     share_rows(B, threads, [&](long first, long rows) {
-        const long at = first * C;
-        const float* xs = x + at;
-        float *r = rwkv_out + at, *m = mamba_out + at, *sum = out + at;
-        rms_norm_rows(rows, C, eps, mix_norm, xs, normed + at);
-        rwkv6_rows(rows, C, H, R, Q, rwkv_eps, rwkv, normed + at, shift + at, rwkv_state + first * rwkv_size, r,
-                   new_rwkv_state + first * rwkv_size);
-        mamba2_rows(rows, C, E, P, G, N, W, mamba_eps, mamba, normed + at, conv + first * taps,
-                    mamba_state + first * mamba_size, m, new_conv + first * taps, new_mamba_state + first * mamba_size);
-        for (long b = 0; b < rows; ++b) {
-            float score = *gate_bias;
-            for (long c = 0; c < C; ++c) score += gate[c] * r[b * C + c] + gate[C + c] * m[b * C + c];
-            const float share = shares[first + b] = sigmoid(score);
-            for (long i = b * C; i < (b + 1) * C; ++i) sum[i] = xs[i] + m[i] + share * (r[i] - m[i]);
-        }
         std::vector<float> memory(2 * rows * C);
-        float *again = memory.data(), *added = again + rows * C;
-        rms_norm_rows(rows, C, eps, ffn_norm, sum, again);
-        feed_forward_rows(rows, C, F, up, down, again, added);
-        for (long i = 0; i < rows * C; ++i) sum[i] += added[i];
+        float *again = memory.data(), *added = again + rows * C, *xs = x + first * C;
+        for (long layer = 0; layer < L; ++layer) {
+            const float* const* p = weights + 33 * layer;
+            const float* const* state = states + 4 * layer;
+            float* const* after = new_states + 4 * layer;
+            float* normed = after[0] + first * C;  // RWKV-6's next shift
+            const float *mix_norm = p[27], *gate = p[28], *gate_bias = p[29], *ffn_norm = p[30], *up = p[31], *down = p[32];
+            const long row = layer * B + first, at = row * C;
+            float *r = rwkv_out + at, *m = mamba_out + at;
+            rms_norm_rows(rows, C, eps, mix_norm, xs, normed);
+            rwkv6_rows(rows, C, H, R, Q, rwkv_eps, rwkv6_weights(p), normed, state[0] + first * C,
+                       state[1] + first * rwkv_size, r, after[1] + first * rwkv_size);
+            mamba2_rows(rows, C, E, P, G, N, W, mamba_eps, mamba2_weights(p + 19), normed, state[2] + first * taps,
+                        state[3] + first * mamba_size, m, after[2] + first * taps, after[3] + first * mamba_size);
+            for (long b = 0; b < rows; ++b) {
+                float score = *gate_bias;
+                for (long c = 0; c < C; ++c) score += gate[c] * r[b * C + c] + gate[C + c] * m[b * C + c];
+                const float share = shares[row + b] = sigmoid(score);
+                for (long i = b * C; i < (b + 1) * C; ++i) xs[i] += m[i] + share * (r[i] - m[i]);
+            }
+            rms_norm_rows(rows, C, eps, ffn_norm, xs, again);
+            feed_forward_rows(rows, C, F, up, down, again, added);
+            for (long i = 0; i < rows * C; ++i) xs[i] += added[i];
+        }
     });
 }

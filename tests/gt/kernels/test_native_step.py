@@ -1,4 +1,4 @@
-"""Decoding in one call per block or mixer: the numbers of the parallel form, where nothing is passed over."""
+"""Decoding in one call per model or mixer: the numbers of the parallel form, where nothing is passed over."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from gt import registry
 from gt.kernels import native, native_step
 from gt.models.build import build_model
-from gt.models.hybrid import HybridLM
+from gt.models.hybrid import FeedForward, HybridLM
 from gt.models.rwkv6 import RWKV6TimeMix
 
 pytestmark = pytest.mark.skipif(native.refused("step") is not None, reason=f"no kernels: {native.refused('step')}")
@@ -50,8 +50,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("GF-MH@TINY", {"block_step"}),
-        ("GF-XR@6M", {"block_step"}),
+        ("GF-MH@TINY", {"blocks_step"}),
+        ("GF-XR@6M", {"blocks_step"}),
         ("HY@TINY", {"rwkv6_step", "mamba2_step"}),
         ("RWKV6@TINY", {"rwkv6_step"}),
         ("Mamba2@6M", {"mamba2_step"}),
@@ -148,6 +148,14 @@ def test_a_layer_that_computes_more_is_not_passed_over() -> None:
 
 
 @torch.no_grad()
+def test_layers_of_different_sizes_are_not_read_as_one() -> None:
+    model, tokens = build("GF-MH@TINY"), torch.randint(61, (2, 4))
+    decode(model, tokens)
+    model.blocks[1].ffn = FeedForward(64, 2)
+    torch.testing.assert_close(decode(model, tokens)[0], model(tokens)[:, 2:], rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
 def test_threads_share_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     model, tokens = build("GF-MH@TINY"), torch.randint(61, (33, 4))
     results = []
@@ -170,7 +178,7 @@ def test_what_is_hooked_replaced_forced_or_differentiated_is_not_passed_over(mon
     model = build("GF-MH@TINY")
     assert used_by(model) == set(), "gradients are wanted"
     with torch.no_grad():
-        assert used_by(model) == {"block_step"}
+        assert used_by(model) == {"blocks_step"}
         seen: list[Tensor] = []
         handles = [
             block.fusion.gate.register_forward_hook(lambda *call: seen.append(call[2])) for block in model.blocks
@@ -181,7 +189,7 @@ def test_what_is_hooked_replaced_forced_or_differentiated_is_not_passed_over(mon
             handle.remove()
         norm = model.blocks[0].ffn_norm
         norm.forward = lambda x, gate=None: x * 0  # type: ignore[method-assign,assignment]
-        assert used_by(model) == {"block_step", "rwkv6_step", "mamba2_step"}
+        assert used_by(model) == {"rwkv6_step", "mamba2_step"}
         monkeypatch.setenv("GT_KERNELS", "ssd=reference")
         assert used_by(build("GF-MH@TINY")) == {"rwkv6_step"}
         monkeypatch.setenv("GT_KERNELS", "reference")
