@@ -13,7 +13,7 @@ import msgspec
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from gt.models.state import LayerState
+    from gt.models.state import LayerState, ModelState
 
 
 class Sabotage(msgspec.Struct, frozen=True):
@@ -207,7 +207,68 @@ def _same_memory(tensor: Tensor) -> Tensor:
     return tensor * 1e-3 + torch.full_like(tensor, 0.05)
 
 
+def _between_calls(change: Callable[[ModelState], ModelState | None]) -> Callable[[nn.Module], None]:
+    """What a call leaves behind is not what the next one begins with."""
+
+    def plant_it(model: nn.Module) -> None:
+        def around(forward: Any, tokens: Tensor, state: ModelState | None = None, **kwargs: Any) -> Any:
+            return forward(tokens, state=None if state is None else change(state), **kwargs)
+
+        _wrap(model, around)
+
+    return plant_it
+
+
+def _neighbours_state(state: ModelState) -> ModelState:
+    rows = range(state.batch_size)
+    return state.select([(row + 1) % len(rows) for row in rows])
+
+
+def _forgetting(forgets: Callable[[Tensor, Tensor], Tensor]) -> Callable[[nn.Module], None]:
+    """State that is lost at a call.
+
+    Args:
+        forgets: Which sequences lose it, [B, 1] bool, from the numbers of their calls and of their tokens since they
+            began or forgot, both [B, 1].
+    """
+
+    def plant_it(model: nn.Module) -> None:
+        import torch
+
+        from gt.models.state import ModelState
+
+        def around(
+            forward: Any, tokens: Tensor, state: ModelState | None = None, return_states: bool = False, **kwargs: Any
+        ) -> Any:
+            calls = tokens.new_zeros(len(tokens), 1)
+            read = calls
+            if state is not None:
+                tensors = dict(state.tensors)
+                calls, read = tensors.pop("sabotage_calls"), tensors.pop("sabotage_read")
+                lost = forgets(calls, read)
+                # Nothing read yet is a state of zeros.
+                state = ModelState(tensors).map(lambda old: old.masked_fill(lost.view(-1, *[1] * (old.ndim - 1)), 0))
+                read = torch.where(lost, 0, read)
+            out = forward(tokens, state=state, return_states=return_states, **kwargs)
+            if not return_states:
+                return out
+            logits, new_state, *rest = out
+            counted = {"sabotage_calls": calls + 1, "sabotage_read": read + tokens.shape[1]}
+            return logits, ModelState({**new_state.tensors, **counted}, new_state.gate), *rest
+
+        _wrap(model, around)
+
+    return plant_it
+
+
+def _short_memory(tokens: int, caught_by: str) -> Sabotage:
+    return Sabotage(
+        f"the state is lost after {tokens} tokens", caught_by, _forgetting(lambda _, read: read >= tokens), _TALKS
+    )
+
+
 _RWKV, _MAMBA, _STATES = frozenset({"rwkv"}), frozenset({"mamba"}), frozenset({"states"})
+_TALKS = frozenset({"generation"})
 
 SABOTAGES: dict[str, Sabotage] = {
     "wrong-kernel": Sabotage("the fast WKV6 kernel is off by 1% of the bonus", "G0", _wrong_kernel, _RWKV),
@@ -231,4 +292,15 @@ SABOTAGES: dict[str, Sabotage] = {
         "Mamba's state hardly depends on the input", "S4", _change_state("mamba", "mamba_state", _same_memory), _MAMBA
     ),
     "deaf": Sabotage("the input does not reach the head", "L2", _deaf),
+    "state-reset": Sabotage("every call begins without a state", "C1a", _between_calls(lambda state: None), _TALKS),
+    "memory-96": _short_memory(96, "C1b-lite"),
+    "memory-160": _short_memory(160, "C1b"),
+    "memory-192": _short_memory(192, "C1d"),
+    "memory-224": _short_memory(224, "C1c"),
+    "lost-beginning": Sabotage(
+        "the state after the first call is lost", "C4a", _forgetting(lambda calls, _: calls == 1), _TALKS
+    ),
+    "neighbours-state": Sabotage(
+        "a conversation goes on from its neighbour's state", "C5a", _between_calls(_neighbours_state), _TALKS
+    ),
 }

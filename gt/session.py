@@ -9,6 +9,8 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from gt.models.gpt2 import GPT2LM
+from gt.models.hybrid import BlockLM
 from gt.models.state import ModelState
 from gt.tokenizers import Tokenizer
 
@@ -31,6 +33,8 @@ class Sessions:
         self.model = model
         self.tokenizer = tokenizer
         self.count = count
+        # A model of the user's own need not know the argument.
+        self._reading = {"last_only": True} if isinstance(model, BlockLM | GPT2LM) else {}
         self._state: ModelState | None = None
         self._logits: Tensor | None = None
 
@@ -65,7 +69,7 @@ class Sessions:
                 chosen = by_length[length][start : start + MAX_ROWS]
                 tokens = torch.tensor([list(rows[i]) for i in chosen], device=self._device)
                 state = self._state.select(chosen) if self._state is not None else None
-                logits, new_state = self.model(tokens, state=state, return_states=True)
+                logits, new_state = self.model(tokens, state=state, return_states=True, **self._reading)
                 ends.append((chosen, new_state, logits[:, -1]))
         self._move_to(ends)
 
@@ -111,8 +115,9 @@ class Sessions:
         end, decode = self.tokenizer.end_of_text, self.tokenizer.decode
         if not stop:
             return lambda row: row[-1] == end
-        # Most tokens cannot be the last of the text; of the others, as many may be part of it as it has bytes.
-        closing = {token for token in range(self.tokenizer.vocab_size) if stop[-1] in decode([token])}
+        # Most tokens cannot be the last of the text; to the others as many may belong as it has bytes.
+        last = {stop[-1], "\ufffd"}  # a token may be the last byte of a character
+        closing = {token for token in range(self.tokenizer.vocab_size) if last & set(decode([token]))}
         longest = len(stop.encode())
         return lambda row: row[-1] == end or (row[-1] in closing and stop in decode(row[-longest:]))
 
@@ -141,27 +146,30 @@ class Sessions:
         totals: list[float] = []
         for state, logits in self._slices():
             part = rows[len(totals) : len(totals) + len(logits)]
-            scores = [0.0] * len(part)
-            alive = list(range(len(part)))  # rows of this slice whose text is not at its end
-            for position in range(max(map(len, part))):
-                if position > 0:
-                    kept = [i for i, row in enumerate(alive) if len(part[row]) > position]
-                    alive = [alive[i] for i in kept]
-                    before = torch.tensor([[part[row][position - 1]] for row in alive], device=self._device)
-                    out, state = self.model(before, state=state.select(kept), return_states=True)
-                    logits = out[:, -1]
-                tokens = torch.tensor([[part[row][position]] for row in alive], device=self._device)
-                gains = logits.float().log_softmax(-1).gather(1, tokens)[:, 0].tolist()
-                for row, gain in zip(alive, gains, strict=True):
-                    scores[row] += gain
-            totals += scores
+            lengths = torch.tensor([len(row) for row in part], device=self._device)
+            # What fills a row up comes after all that counts of it, and its state is not kept.
+            longest = max(map(len, part))
+            tokens_BT = torch.tensor([[*row, *[0] * (longest - len(row))] for row in part], device=self._device)
+            logits_BTV = logits[:, None]
+            if longest > 1:
+                after, _ = self.model(tokens_BT[:, :-1], state=state, return_states=True)
+                logits_BTV = torch.cat([logits_BTV, after], dim=1)
+            gains_BT = logits_BTV.float().log_softmax(-1).gather(2, tokens_BT[..., None])[..., 0]
+            counted = torch.arange(longest, device=self._device) < lengths[:, None]
+            totals += gains_BT.where(counted, 0).double().sum(1).tolist()
         return totals
 
-    def fork(self) -> Self:
-        """The same conversations at the same point; what is read there is not read here."""
-        other = type(self)(self.model, self.tokenizer, self.count)
+    def fork(self, first: int | None = None) -> Self:
+        """The same conversations at the same point; what is read there is not read here.
+
+        Args:
+            first: Only as many of the first conversations.
+        """
+        other = type(self)(self.model, self.tokenizer, self.count if first is None else min(first, self.count))
         # States are never written in place: sharing them is safe.
-        other._state, other._logits = self._state, self._logits
+        if self._state is not None and self._logits is not None:
+            rows = slice(other.count)
+            other._state, other._logits = self._state.select(rows), self._logits[rows]
         return other
 
     @property

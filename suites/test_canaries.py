@@ -32,6 +32,12 @@ def test_recalls_after_ten_sentences(subject: Subject, judge: Judge) -> None:
     judge(probes.canaries.measure(subject, "C1c"))
 
 
+@check("C1d")
+def test_recalls_two_facts(subject: Subject, judge: Judge) -> None:
+    """Two stated facts are recalled together after five unrelated sentences."""
+    judge(probes.canaries.measure(subject, "C1d"))
+
+
 @check("C4a")
 def test_keeps_the_format(subject: Subject, judge: Judge) -> None:
     """Answers are bulleted turns after that was asked for."""

@@ -127,6 +127,7 @@ class GPT2LM(nn.Module):
         state: ModelState | None = None,
         return_states: bool = False,
         return_activations: bool = False,
+        last_only: bool = False,
     ) -> Tensor | tuple[Tensor, ModelState] | tuple[Tensor, Activations] | tuple[Tensor, ModelState, Activations]:
         """Logits of the next token; called as `HybridLM` is.
 
@@ -154,7 +155,7 @@ class GPT2LM(nn.Module):
             x, layer_state, seen = block(x, positions_BT, size, state.layer(index) if state is not None else None)
             layer_states.append(layer_state)
             attended.append(seen["attention_out"])
-        logits = F.linear(self.norm(x), self.embedding.weight)
+        logits = F.linear(self.norm(x[:, -1:] if last_only else x), self.embedding.weight)
         if not (return_states or return_activations):
             return logits
         extras: list[ModelState | Activations] = []

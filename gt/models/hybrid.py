@@ -135,6 +135,7 @@ class BlockLM(nn.Module):
         state: ModelState | None = None,
         return_states: bool = False,
         return_activations: bool = False,
+        last_only: bool = False,
     ) -> Tensor | tuple[Tensor, ModelState] | tuple[Tensor, Activations] | tuple[Tensor, ModelState, Activations]:
         """Logits of the next token.
 
@@ -143,9 +144,11 @@ class BlockLM(nn.Module):
             state: State to continue from; None at the start of a text.
             return_states: Also return the state after the last token.
             return_activations: Also return the component outputs of every layer, stacked [B, L, T, ...].
+            last_only: Give the logits after the last token alone: to who only reads, the head is a quarter of the work.
 
         Returns:
-            Logits [B, T, vocabulary], then the state and the activations if asked for, in this order.
+            Logits [B, T, vocabulary] ([B, 1, vocabulary] with `last_only`), then the state and the activations if asked
+            for, in this order.
 
         Raises:
             ValueError: If there is no token.
@@ -153,7 +156,7 @@ class BlockLM(nn.Module):
         require_tokens(tokens_BT)
         before = [state.layer(index) if state is not None else None for index in range(len(self.blocks))]
         x, layer_states, activations = self.run_blocks(self.embed(tokens_BT), before)
-        logits = self.read_out(x)
+        logits = self.read_out(x[:, -1:] if last_only else x)
         if not (return_states or return_activations):
             return logits
         extras: list[ModelState | Activations] = []

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gt.data.dialogues import CanaryItem, Score, bullet_items, persona_items, recall_items, score_bullets, score_facts
+from gt.data.dialogues import (
+    CanaryItem,
+    Score,
+    bullet_items,
+    persona_items,
+    recall_items,
+    score_bullets,
+    score_facts,
+    two_fact_items,
+)
 from gt.measurement import Measurement, measured
 from gt.session import Sessions
 from gt.stats import cluster_bootstrap
@@ -48,7 +57,8 @@ CANARIES: dict[str, Canary] = {
     "C1b-lite": Canary(items=partial(recall_items, 3)),
     "C1b": Canary(items=partial(recall_items, 5)),
     "C1c": Canary(items=partial(recall_items, 10)),
-    "C4a": Canary(items=bullet_items, score=score_bullets, control="the instruction", stop=NEXT_TURN, max_tokens=64),
+    "C1d": Canary(items=partial(two_fact_items, 5), control="the first fact"),
+    "C4a": Canary(items=bullet_items, score=score_bullets, control="the instruction", stop=NEXT_TURN, max_tokens=48),
     "C5a": Canary(items=partial(persona_items, 2), control="that fact of the persona"),
 }
 
@@ -66,22 +76,24 @@ def measure(subject: Subject, check: str) -> tuple[Measurement, ...]:
     """
     canary = CANARIES[check]
     items = canary.items(subject.size("canary_items"), subject.seed)
+    # Any number of the first items is spread evenly over the templates: a few suffice for what is not judged.
+    few = items[: subject.size("canary_controls")]
     told = _read(subject, [item.turns for item in items], "conversations")
-    ranked = _ranked_first(subject, told, items)
+    ranked = _ranked_first(subject, told, few)
     answers = told.generate(canary.max_tokens, canary.stop)
-    without = _read(subject, [item.control for item in items], "controls").generate(canary.max_tokens, canary.stop)
+    without = _read(subject, [item.control for item in few], "controls").generate(canary.max_tokens, canary.stop)
     scores = [canary.score(item, answer) for item, answer in zip(items, answers, strict=True)]
-    chance = [canary.score(item, answer) for item, answer in zip(items, without, strict=True)]
+    chance = [canary.score(item, answer) for item, answer in zip(few, without, strict=True)]
 
     def rate(metric: str, right: Sequence[bool], **fields: Any) -> Measurement:
         clusters: dict[str, list[float]] = defaultdict(list)
-        for item, ok in zip(items, right, strict=True):
+        for item, ok in zip(items, right, strict=False):
             clusters[item.template].append(float(ok))
         value, low, high = cluster_bootstrap(clusters, seed=subject.seed)
-        return measured(metric, value, n=len(items), ci95=(low, high), **fields)
+        return measured(metric, value, n=len(right), ci95=(low, high), **fields)
 
     control = rate("control_rate", [score.right for score in chance])
-    also = dict.fromkeys(name for score in (*scores, *chance) for name in score.also)
+    also = scores[0].also
     return (
         rate(
             "rate",
@@ -90,7 +102,7 @@ def measure(subject: Subject, check: str) -> tuple[Measurement, ...]:
             detail=_report(items, answers, scores),
         ),
         control,
-        *(rate(name, [score.also.get(name, False) for score in scores]) for name in also),
+        *(rate(name, [score.also[name] for score in scores]) for name in also),
         rate("likelihood_rank_rate", ranked, note=f"chance {1 / len(items[0].candidates):.0%}"),
     )
 
@@ -106,7 +118,8 @@ def _read(subject: Subject, conversations: Sequence[tuple[str, ...]], what: str)
 
 
 def _ranked_first(subject: Subject, sessions: Sessions, items: Sequence[CanaryItem]) -> list[bool]:
-    """Whether the right candidate of each item is likelier as the next words than its others."""
+    """Whether the right candidate of each of the first items is likelier as the next words than its others."""
+    sessions = sessions.fork(len(items))
     own = sessions.score([item.candidates[0] for item in items])
     best = [-math.inf] * len(items)
     others = len(items[0].candidates) - 1

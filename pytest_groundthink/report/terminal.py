@@ -5,6 +5,7 @@ from __future__ import annotations
 from io import StringIO
 from pathlib import Path
 
+import msgspec
 import pytest
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -28,6 +29,13 @@ _COLOURS = {
 }
 
 
+WRONG_SHOWN = 3
+"""Wrong answers shown for a check; the scorecard has more."""
+
+GOT_SHOWN = 48
+"""Characters shown of an answer."""
+
+
 def summarize(reporter: pytest.TerminalReporter, session: JudgingSession) -> None:
     """Print the results of every subject, and where its scorecard is.
 
@@ -42,7 +50,7 @@ def summarize(reporter: pytest.TerminalReporter, session: JudgingSession) -> Non
         reporter.write_line(text.rstrip())
     for label, card in session.cards.items():
         reporter.write_sep("=", f"groundthink: {label}")
-        _print(reporter, _heading(card), table(card, session.book))
+        _print(reporter, _heading(card), table(card, session.book), *wrong_answers(card))
         if card.decision is not None:
             _print(reporter, panel(card.decision))
         if session.settings.scorecard is not None:
@@ -77,6 +85,39 @@ def table(card: Scorecard, book: CheckBook) -> Table:
             _reason(check),
         )
     return grid
+
+
+class WrongAnswer(msgspec.Struct, frozen=True):
+    """One of the answers that a measurement's `detail` keeps under `wrong`."""
+
+    said: str
+    asked: str
+    expected: list[str]
+    got: str
+    why: str
+
+
+def wrong_answers(card: Scorecard) -> tuple[RenderableType, ...]:
+    """A few answers for each check that did not pass and kept some; nothing if there is none."""
+    grid = Table(box=None, padding=(0, 1, 0, 0), expand=True, header_style="bold")
+    grid.add_column("wrong", no_wrap=True)
+    for heading, ratio in (("said", 2), ("asked", 2), ("expected", 1), ("got", 1)):
+        grid.add_column(heading, ratio=ratio, overflow="fold")
+    for check in card.checks:
+        kept = [] if check.status is Status.PASS else [_as_wrong(one.detail.get("wrong")) for one in check.measurements]
+        for one in next(filter(None, kept), [])[:WRONG_SHOWN]:
+            got = " ".join(one.got.split())[:GOT_SHOWN]
+            answer = Text.assemble(got, (f" ({one.why})" if got else f"({one.why})", "dim"))
+            grid.add_row(check.id, Text(one.said), Text(one.asked), Text(", ".join(one.expected)), answer)
+    return (Padding(grid, (1, 0, 0, 0)),) if grid.row_count else ()
+
+
+def _as_wrong(kept: object) -> list[WrongAnswer]:
+    """Wrong answers; none where a user's own check keeps something else under that name."""
+    try:
+        return msgspec.convert(kept, list[WrongAnswer])
+    except msgspec.ValidationError:
+        return []
 
 
 def panel(decision: Decision) -> Panel:

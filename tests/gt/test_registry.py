@@ -74,6 +74,7 @@ def test_a_variant_is_a_row_not_a_copy() -> None:
 def test_every_scale_says_how_much_is_measured() -> None:
     for scale in set(registry.scale_names().values()):
         assert registry.scale_sizes(scale)["canary_items"] >= 400
+        assert registry.scale_sizes(scale)["canary_controls"] >= 100
         assert registry.scale_sizes(scale)["g3_steps"] >= 200
 
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from gt import registry
 from gt.models.build import build_model
+from gt.models.state import ModelState
 from gt.session import MAX_ROWS, Sessions
 from gt.tokenizers import Tokenizer, train_bpe
 
@@ -107,26 +108,83 @@ def test_a_fork_leaves_no_trace(model: nn.Module, tokenizer: Tokenizer) -> None:
     assert again.generate(5) == changed
 
 
-def test_an_answer_ends_at_the_end_of_text(tokenizer: Tokenizer) -> None:
-    class Fixed(torch.nn.Module):
-        """Says token 300 - 1, then the end of text, for ever."""
+def test_a_fork_may_be_of_the_first_few(model: nn.Module, tokenizer: Tokenizer) -> None:
+    few = sessions(model, tokenizer, TEXTS).fork(2)
+    assert few.generate(5) == sessions(model, tokenizer, TEXTS[:2]).generate(5)
+    assert Sessions(model, tokenizer, 3).fork(2).count == 2
 
-        def __init__(self) -> None:
-            super().__init__()
-            self.weight = torch.nn.Parameter(torch.zeros(1))
 
-        def forward(self, tokens: torch.Tensor, state: object = None, return_states: bool = False) -> object:
-            from gt.models.state import ModelState
+class Says(nn.Module):
+    """Says the same tokens to everything, one after another; its state is how many it has said since it was asked."""
 
-            logits = torch.zeros(*tokens.shape, 300)
-            ended = (tokens == 299).long()
-            logits.scatter_(2, torch.where(ended.bool(), 0, 299)[..., None], 1.0)
-            return logits, ModelState({"none": torch.zeros(len(tokens), 1)})
+    def __init__(self, tokens: list[int], vocab_size: int) -> None:
+        super().__init__()
+        self.place = nn.Parameter(torch.zeros(1))
+        self.tokens, self.vocab_size = tokens, vocab_size
 
-    assert tokenizer.end_of_text == 0
-    made = Sessions(Fixed(), tokenizer, 1)  # type: ignore[arg-type]
+    def forward(
+        self, tokens: torch.Tensor, state: ModelState | None = None, return_states: bool = False
+    ) -> tuple[torch.Tensor, ModelState]:
+        said = state["said"] + 1 if state else torch.zeros(len(tokens), 1, dtype=torch.long)
+        logits = torch.zeros(*tokens.shape, self.vocab_size)
+        for row, count in enumerate(said[:, 0].tolist()):
+            logits[row, -1, self.tokens[count % len(self.tokens)]] = 1.0
+        return logits, ModelState({"said": said})
+
+
+def answer(tokenizer: Tokenizer, tokens: list[int], count: int, stop: str | None = None) -> str:
+    made = Sessions(Says(tokens, tokenizer.vocab_size), tokenizer, 1)
     made.feed(["fox"])
-    assert made.generate(5) == [tokenizer.decode([299])]
+    return made.generate(count, stop)[0]
+
+
+def test_an_answer_ends_at_the_end_of_text(tokenizer: Tokenizer) -> None:
+    assert tokenizer.end_of_text == 0
+    assert answer(tokenizer, [299, 0], 5) == tokenizer.decode([299])
+    assert answer(tokenizer, [299, 0], 5, stop="zzz") == tokenizer.decode([299])
+
+
+@pytest.mark.parametrize(
+    ("text", "stop", "expected"),
+    [
+        ("one\n- two\nUser: three", "\n", "one\n"),
+        ("one\n- two\nUser: three", "\nUser:", "one\n- two\nUser:"),
+        ("one: User: two\nUser: three", "\nUser:", "one: User: two\nUser:"),
+        ("the fox. the lazy dog", "the lazy", "the fox. the lazy"),
+        ("na\u00efve \u4f60\u597d fox", "\u597d", "na\u00efve \u4f60\u597d"),
+        ("\nUser: fox", "\nUser:", "\nUser:"),
+        ("fox", "\nUser:", "foxfoxfox"),
+    ],
+)
+def test_an_answer_ends_where_a_text_is_complete(tokenizer: Tokenizer, text: str, stop: str, expected: str) -> None:
+    tokens = tokenizer.encode(text)
+    said = answer(tokenizer, tokens, 3 * len(tokens), stop)
+    assert said.startswith(expected)
+    # The token that completes the text may hold more, and nothing comes after it.
+    assert len(tokenizer.encode(said)) <= len(tokenizer.encode(expected)) + 1
+
+
+def test_a_stop_is_found_in_every_row_alone(model: nn.Module, tokenizer: Tokenizer) -> None:
+    free = sessions(model, tokenizer, TEXTS).generate(12)
+    stop = free[0][2:5]
+    stopped = sessions(model, tokenizer, TEXTS).generate(12, stop)
+    assert stopped == [sessions(model, tokenizer, [text]).generate(12, stop)[0] for text in TEXTS]
+    assert len(stopped[0]) < len(free[0])
+    assert all(whole.startswith(part) for whole, part in zip(free, stopped, strict=True))
+
+
+def test_a_conversation_without_a_text_waits(model: nn.Module, tokenizer: Tokenizer) -> None:
+    together = sessions(model, tokenizer, TEXTS)
+    together.feed(["", " and", "", " over the lazy dog"])
+    alone = [
+        sessions(model, tokenizer, [TEXTS[0]]),
+        sessions(model, tokenizer, [TEXTS[1]]),
+        sessions(model, tokenizer, [TEXTS[2]]),
+        sessions(model, tokenizer, [TEXTS[3]]),
+    ]
+    alone[1].feed([" and"])
+    alone[3].feed([" over the lazy dog"])
+    assert together.generate(5) == [one.generate(5)[0] for one in alone]
 
 
 def test_bad_use_is_an_error(model: nn.Module, tokenizer: Tokenizer) -> None:

@@ -64,6 +64,5 @@ def test_every_fault_says_what_it_is_and_which_check_catches_it(name: str) -> No
     assert fault.caught_by in CHECKS
 
 
-def test_every_check_that_judges_without_training_data_has_its_fault() -> None:
-    canaries = {id_ for id_, check in CHECKS.items() if check["kind"] == "canary"}
-    assert {fault.caught_by for fault in SABOTAGES.values()} == CHECKS.keys() - canaries
+def test_every_check_has_its_fault() -> None:
+    assert {fault.caught_by for fault in SABOTAGES.values()} == CHECKS.keys()

@@ -268,3 +268,38 @@ def test_the_same_model_twice_gets_two_labels(judged: pytest.Pytester) -> None:
         passed=4, skipped=2
     )
     assert read(judged, "out.GF-MH@3.5M#2.json")["subject"]["label"] == "GF-MH@3.5M#2"
+
+
+def test_a_few_wrong_answers_are_shown_where_a_check_did_not_pass(judged: pytest.Pytester) -> None:
+    judged.makepyfile(
+        """
+        from gt.measurement import Measurement
+        from pytest_groundthink import check
+
+        def rate(value, wrong):
+            return Measurement(metric="rate", value=value, n=400, ci95=(value - 0.01, value), detail={"wrong": wrong})
+
+        def answers(name):
+            return [
+                dict(said=f"{name} lent {i}", asked="what?", expected=["Lima"], got="  to\\nyou", why="no value")
+                for i in range(5)
+            ]
+
+        @check("C1a")
+        def test_fails(subject, judge):
+            judge(rate(0.4, answers("Zora")))
+
+        @check("C1b")
+        def test_passes(subject, judge):
+            judge(rate(0.99, answers("Otto")))
+
+        @check("C1c")
+        def test_keeps_something_else(subject, judge):
+            judge(rate(0.4, 3))
+        """
+    )
+    result = judged.runpytest("--gt-scorecard=out.json", judged.path)
+    result.stdout.fnmatch_lines(["wrong*said*asked*expected*got*", "C1a*Zora lent 0*what?*Lima*to you*"])
+    assert result.stdout.str().count("Zora lent") == 3
+    result.stdout.no_fnmatch_line("*Otto lent*")
+    assert len(read(judged)["checks"][0]["measurements"][0]["detail"]["wrong"]) == 5

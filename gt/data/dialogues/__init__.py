@@ -4,7 +4,7 @@ from gt.data.dialogues.content import EvaluationTexts, canary_data, evaluation_t
 from gt.data.dialogues.formats import bullet_items
 from gt.data.dialogues.items import CanaryItem
 from gt.data.dialogues.personas import persona_items
-from gt.data.dialogues.recall import recall_items
+from gt.data.dialogues.recall import recall_items, two_fact_items
 from gt.data.dialogues.scorers import Score, score_bullets, score_facts, score_recall
 
 __all__ = [
@@ -21,4 +21,5 @@ __all__ = [
     "score_bullets",
     "score_facts",
     "score_recall",
+    "two_fact_items",
 ]

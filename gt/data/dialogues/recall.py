@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+import msgspec
+
 from gt.data.dialogues.content import CanaryData, Template, canary_data
 from gt.data.dialogues.items import RANKED_RIVALS, CanaryItem, spread
 
@@ -34,6 +36,39 @@ def recall_items(fillers: int, n: int = 400, seed: int = 0) -> list[CanaryItem]:
     for index, (name, template, place) in enumerate(placed):
         circle = values[template.kind]
         items.append(_item(data, name, template, circle[place % len(circle)], fillers, index, seed))
+    return items
+
+
+def two_fact_items(fillers: int, n: int = 400, seed: int = 0) -> list[CanaryItem]:
+    """Conversations of C1d (5 fillers): two facts of different kinds, and one question that needs both.
+
+    The facts are those of `recall_items`, each with one of another kind after it. The control has a neutral turn in
+    place of the first, so that one of the two is known. Arguments and errors as of `recall_items`.
+    """
+    data = canary_data()
+    first = recall_items(fillers, n, seed)
+    rng = random.Random(f"pairs {seed}")
+    items = []
+    for item in first:
+        template = rng.choice([other for other in data.templates if other.kind != item.kind])
+        value = rng.choice(data.kinds[template.kind])
+        statement = template.statement.replace("{value}", value)
+        fact, *between, query = item.turns
+        second = data.turn(statement, template.reply)
+        asked = template.question[0].lower() + template.question[1:]
+        both = query.replace("?\nAssistant:", f", and {asked}\nAssistant:")
+        rivals = [other for other in data.kinds[template.kind] if other != value]
+        items.append(
+            msgspec.structs.replace(
+                item,
+                turns=(fact, second, *between, both),
+                control=(item.control[0], second, *between, both),
+                said=f"{item.said} {statement}",
+                expected=(*item.expected, value),
+                rivals=(*item.rivals, *rivals),
+                candidates=tuple(f"{candidate} and {value}" for candidate in item.candidates),
+            )
+        )
     return items
 
 

@@ -21,7 +21,7 @@ class Score(msgspec.Struct, frozen=True):
     Attributes:
         right: Whether it is right.
         why: If it is not, why, in words that many answers share.
-        also: Further properties of the answer, recorded and not judged.
+        also: Further properties of the answer, recorded and not judged; the same ones whatever the answer.
     """
 
     right: bool
@@ -60,10 +60,12 @@ def score_bullets(item: CanaryItem, generated: str) -> Score:
     An introduction that ends in a colon may come first. The list ends at an empty line or where another turn begins.
     """
     found = bullets(generated)
+    wrong = {"content_rate": False}
     if found is None:
-        return Score(False, "says nothing" if not SPEAKER.split(generated)[0].strip() else "has no bullets")
+        why = "has no bullets" if SPEAKER.split(generated, maxsplit=1)[0].strip() else "says nothing"
+        return Score(False, why, wrong)
     if len(found) < 2:
-        return Score(False, "has a single bullet")
+        return Score(False, "has a single bullet", wrong)
     placed = [[value for value in item.expected if mentions(bullet, value)] for bullet in found]
     rival = any(mentions(bullet, other) for bullet in found for other in item.rivals)
     complete = all(len(values) == 1 for values in placed) and sorted(value for (value,) in placed) == sorted(

@@ -20,12 +20,14 @@ from gt.data.dialogues import (
     recall_items,
     score_bullets,
     score_facts,
+    two_fact_items,
 )
 from gt.resources import fixtures_dir
 
 TEXTS = evaluation_texts()
 MAKERS = {
     "recall": lambda n=400, seed=0: recall_items(5, n, seed),
+    "two facts": lambda n=400, seed=0: two_fact_items(5, n, seed),
     "bullets": bullet_items,
     "persona": lambda n=400, seed=0: persona_items(2, n, seed),
 }
@@ -111,6 +113,18 @@ def test_lists_are_named_once_and_in_order() -> None:
         assert not [rival for rival in item.rivals if mentions(text, rival)]
 
 
+def test_two_facts_are_of_different_kinds_and_the_control_has_the_second() -> None:
+    for item in two_fact_items(5):
+        first, second = item.expected
+        assert mentions(item.turns[0], first)
+        assert mentions(item.turns[1], second)
+        assert item.turns[1] == item.control[1]
+        assert not mentions("".join(item.control), first)
+        assert len({kind for kind, values in KINDS.items() if {first, second} & set(values)}) == 2
+        assert ", and " in item.turns[-1]
+        assert len(item.rivals) == 30
+
+
 def test_a_persona_has_three_facts_and_its_control_lacks_the_asked_one() -> None:
     asked_first = 0
     for item in persona_items(2):
@@ -160,7 +174,7 @@ def item(expected: tuple[str, ...], rivals: tuple[str, ...] = ("teal", "Kyoto"))
 def test_bullets_are_parsed(generated: str, right: bool, content: bool) -> None:
     score = score_bullets(item(("crimson", "beige")), generated)
     assert score.right is right
-    assert score.also.get("content_rate", False) is content
+    assert score.also["content_rate"] is content
     assert bool(score.why) is not right
 
 

@@ -51,6 +51,17 @@ def test_streaming_equals_the_parallel_form(variant: str) -> None:
 
 @every_model
 @torch.no_grad()
+def test_the_last_logits_are_those_of_all(variant: str) -> None:
+    model, read = build(variant), tokens(2, 9)
+    whole, end = model(read, return_states=True)
+    last, last_end = model(read, return_states=True, last_only=True)
+    assert last.shape == (2, 1, VOCAB)
+    assert torch.allclose(last, whole[:, -1:], atol=1e-6)
+    assert same(last_end, end)
+
+
+@every_model
+@torch.no_grad()
 def test_a_state_is_selected_joined_copied_moved_saved_and_restored(variant: str, tmp_path: Path) -> None:
     model, read, more = build(variant), tokens(3, 9), tokens(3, 4)
     _, state = model(read, return_states=True)

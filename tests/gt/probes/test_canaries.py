@@ -1,0 +1,204 @@
+"""Canaries pass a listener that remembers, and fail each that does not."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from gt.data.dialogues import canary_data, persona_data
+from gt.probes.canaries import CANARIES, WRONG_KEPT, measure
+from gt.resources import fixtures_dir
+from gt.sabotage import SABOTAGES, plant
+from pytest_groundthink.checks import load_checks
+from tests.gt.probes.listener import Reply, asked, remember, stated, subject, wants_bullets, written
+
+BOOK = load_checks(fixtures_dir() / "checks.yaml")
+KINDS = {**canary_data().kinds, **persona_data().kinds}
+FAULTS = {name: fault for name, fault in SABOTAGES.items() if fault.caught_by in CANARIES}
+
+
+def judged(who: Any, check: str) -> tuple[str, dict[str, Any], str]:
+    """Status, measurements by name, reason."""
+    measurements = measure(who, check)
+    status, reason, _ = BOOK.checks[check].bands["default"].judge(measurements, BOOK.checks[check].metrics)
+    return str(status), {one.metric: one for one in measurements}, reason
+
+
+@pytest.mark.parametrize("check", CANARIES)
+def test_a_listener_passes(check: str) -> None:
+    status, found, reason = judged(subject(remember), check)
+    assert status == "PASS", (reason, found["rate"].detail["wrong"][:3])
+    assert found["rate"].value == found["likelihood_rank_rate"].value == 1.0
+    assert found["control_rate"].value == 0.0
+    assert [found[name].n for name in ("rate", "control_rate", "likelihood_rank_rate")] == [80, 40, 40]
+    assert found["rate"].detail["wrong"] == []
+    assert "without" in reason
+    assert set(found) == set(BOOK.checks[check].metrics)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_the_check_that_is_meant_to_catches_a_fault(name: str) -> None:
+    broken = subject(remember)
+    plant(name, broken.model)
+    status, found, reason = judged(broken, FAULTS[name].caught_by)
+    assert status == "FAIL", reason
+    assert found["rate"].detail["wrong"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "remembers", "forgets"),
+    [("memory-96", "C1a", "C1b-lite"), ("memory-160", "C1b-lite", "C1b"), ("memory-224", "C1b", "C1c")],
+)
+def test_a_memory_that_is_too_short_is_long_enough_for_less(fault: str, remembers: str, forgets: str) -> None:
+    for check, status in ((remembers, "PASS"), (forgets, "FAIL")):
+        short = subject(remember)
+        plant(fault, short.model)
+        assert judged(short, check)[0] == status
+
+
+@pytest.mark.parametrize(
+    ("known", "of", "status"),
+    [(388, 400, "PASS"), (76, 80, "WARN"), (64, 80, "WARN"), (39, 80, "FAIL"), (0, 80, "FAIL")],
+)
+def test_what_is_remembered_is_counted(known: int, of: int, status: str) -> None:
+    """76 of 80 is 95%, but might as well be 88%: more items would tell."""
+    prompts = {"".join(item.turns) for item in CANARIES["C1a"].items(of, 0)[:known]}
+    found_status, found, reason = judged(subject(lambda text: remember(text) if text in prompts else "", of), "C1a")
+    rate = found["rate"]
+    assert rate.value == pytest.approx(known / of)
+    assert (rate.n, found["control_rate"].value) == (of, 0.0)
+    assert rate.ci95 is not None
+    assert rate.ci95[0] <= known / of <= rate.ci95[1]
+    assert found_status == status, reason
+
+
+def rival(text: str) -> str:
+    """Another value of the same kind for each."""
+    template = asked(text)
+    values = stated(text, template) if template else []
+    circle = KINDS[template.kind] if template else ()
+    return written([circle[(circle.index(value) + 7) % len(circle)] for value in values], wants_bullets(text))
+
+
+def with_rival(text: str) -> str:
+    return remember(text).removesuffix(".\n") + rival(text)
+
+
+def keeps_the_format_one_turn(text: str) -> str:
+    """The instruction holds for the turn after it alone."""
+    template = asked(text)
+    recent = "User: ".join(text.split("User: ")[-3:])
+    return written(stated(text, template), wants_bullets(recent)) if template else ""
+
+
+def remember_plainly(text: str) -> str:
+    template = asked(text)
+    return written(stated(text, template), bulleted=False) if template else ""
+
+
+def mixed_persona(text: str) -> str:
+    """Another fact of the persona than the one that was asked for."""
+    template = asked(text)
+    told = [(one, value) for one in persona_data().templates for value in stated(text, one)]
+    return written([value for one, value in told if one is not template][:1], bulleted=False)
+
+
+def contradicts(text: str) -> str:
+    """The right fact, and beside it what is not true of the persona."""
+    template = asked(text)
+    told = [(one, value) for one in persona_data().templates for value in stated(text, one)]
+    wrong = [KINDS[one.kind][KINDS[one.kind].index(value) - 1] for one, value in told if one is not template]
+    return remember(text).rstrip(".\n") + f" and {wrong[0]}.\n" if wrong else remember(text)
+
+
+def echo(text: str) -> str:
+    """The question again."""
+    return " " + text.rpartition("User: ")[2]
+
+
+def every_candidate(text: str) -> str:
+    template = asked(text)
+    return written(list(KINDS[template.kind]), wants_bullets(text)) if template else ""
+
+
+@pytest.mark.parametrize(
+    ("check", "reply", "why"),
+    [
+        ("C1a", rival, "names another value"),
+        ("C1a", with_rival, "names another value too"),
+        ("C1a", echo, "names no value"),
+        ("C1a", every_candidate, "names another value"),
+        ("C1b", rival, "names another value"),
+        ("C1b", lambda text: "", "says nothing"),
+        ("C1d", remember_plainly, "names a part"),
+        ("C4a", remember_plainly, "has no bullets"),
+        ("C4a", keeps_the_format_one_turn, "has no bullets"),
+        ("C4a", echo, "has no bullets"),
+        ("C4a", lambda text: "\n- that\n", "has a single bullet"),
+        ("C4a", lambda text: "", "says nothing"),
+        ("C5a", rival, "names another value"),
+        ("C5a", mixed_persona, "names no value"),
+        ("C5a", contradicts, "names another value too"),
+    ],
+)
+def test_wrong_answers_fail(check: str, reply: Reply, why: str) -> None:
+    status, found, reason = judged(subject(reply, 40), check)
+    assert status == "FAIL", reason
+    assert set(found) == set(BOOK.checks[check].metrics)
+    detail = found["rate"].detail
+    assert max(detail["why_wrong"], key=detail["why_wrong"].get) == why
+    assert sum(detail["why_wrong"].values()) == 40 - round(40 * found["rate"].value)
+    assert len(detail["wrong"]) == WRONG_KEPT
+    assert len({one["template"] for one in detail["wrong"]}) == WRONG_KEPT
+    for one in detail["wrong"]:
+        assert one["why"] in detail["why_wrong"]
+        assert one["expected"]
+        assert all(value in one["said"] for value in one["expected"])
+        assert one["asked"].endswith("?")
+
+
+def test_a_reply_to_everything_shows_in_the_control() -> None:
+    """Bullets are there, asked for or not: the rate alone would not tell."""
+
+    def always(text: str) -> str:
+        template = asked(text)
+        return written(stated(text, template), bulleted=True) if template else ""
+
+    _, found, reason = judged(subject(always, 40), "C4a")
+    assert (found["rate"].value, found["control_rate"].value) == (1.0, 1.0)
+    assert "without the instruction 100" in reason
+
+
+def test_bullets_of_the_wrong_things_are_recorded() -> None:
+    status, found, _ = judged(subject(rival, 80), "C4a")
+    assert status == "PASS"
+    assert (found["rate"].value, found["content_rate"].value) == (1.0, 0.0)
+
+
+def test_some_forget() -> None:
+    """Between PASS and FAIL: the rate is counted item by item, and by kind."""
+    kinds = sorted(canary_data().kinds)[::3]
+
+    def some(text: str) -> str:
+        template = asked(text)
+        return " What?\n" if template and template.kind in kinds else remember(text)
+
+    status, found, _ = judged(subject(some, 80), "C1a")
+    assert status == "WARN"
+    by_kind = found["rate"].detail["by_kind"]
+    assert {kind for kind, own in by_kind.items() if own["rate"] == 0} == set(kinds)
+    assert sum(own["n"] for own in by_kind.values()) == 80
+    assert sum(own["n"] * own["rate"] for own in by_kind.values()) == pytest.approx(80 * found["rate"].value)
+
+
+@pytest.mark.parametrize("check", CANARIES)
+def test_answers_fit_into_their_tokens(check: str) -> None:
+    from tests.gt.probes.listener import TOKENIZER
+
+    canary = CANARIES[check]
+    for item in canary.items(400, 0):
+        longest = max(len(TOKENIZER.encode(candidate)) for candidate in item.candidates)
+        assert longest + 4 <= canary.max_tokens
+        assert not re.search(r"User:", item.candidates[0])
