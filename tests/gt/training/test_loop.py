@@ -20,6 +20,7 @@ from gt.models.hybrid import HybridLM
 from gt.training.config import TrainConfig
 from gt.training.loop import train
 from gt.training.optim import cosine_schedule, loss_and_gradients, make_optimizer, next_token_loss, train_step
+from gt.training.step import Step
 from gt.training.stream import TokenStream
 
 
@@ -103,10 +104,12 @@ def test_bad_settings_are_refused(corpus: Path, tmp_path: Path, changes: dict[st
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_log(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*arguments: Any) -> Any:
-        return torch.tensor(float("nan")), torch.tensor(1.0)
+    def broken(step: Step, *arguments: Any) -> Any:
+        loss, norm = working(step, *arguments)
+        return loss * float("nan"), norm
 
-    monkeypatch.setattr("gt.training.loop.train_step", broken)
+    working = Step.__call__
+    monkeypatch.setattr(Step, "__call__", broken)
     with pytest.raises(FloatingPointError, match="loss is nan at step 3: lower lr"):
         train(settings(corpus, tmp_path / "run"))
     assert len((tmp_path / "run" / "train_log.jsonl").read_text().splitlines()) == 1
