@@ -1,1 +1,1 @@
-"""Text and conversations that the checks read: corpora, canary dialogues and their scorers. No torch."""
+"""Text that the checks read and models are trained on. Only `batches` imports torch."""

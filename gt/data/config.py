@@ -1,18 +1,106 @@
-"""Where the text of a training run comes from. Imports no torch."""
+"""What a model is trained on, as a configuration says it. Imports no torch."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+CONVERSATIONS = "conversations:"
+HUGGING_FACE = "hf:"
+STARTS = ("anywhere", "document")
 
 
-@dataclass(kw_only=True, slots=True, frozen=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class DataSource:
-    """One source of a mixture.
+    """One source of training or validation text.
 
     Attributes:
-        path: Text file.
-        weight: Its share of the sequences, relative to the other sources.
+        path: A text file, folder or glob (UTF-8; .gz, .xz and .zst are unpacked; .jsonl and .ndjson are read line by
+            line); `FILE.jsonl:FIELD`; `hf:NAME`, `hf:OWNER/NAME[/CONFIG][:SPLIT]` or `hf:./FOLDER[:SPLIT]`, a Hugging
+            Face dataset; `conversations:`, the generator; or a folder of shards that were built before.
+        weight: Share of the training windows that come from here, relative to the other sources.
+        field: Where JSON lines and datasets hold the text.
+        start: Where a window begins: "anywhere", or at a "document"; by default as fits the source.
+        count: Documents to take, from the first; by default all, and 100,000 conversations.
+        skills: Skills of the conversations and their weights; by default the generator's own mixture.
+        seed: Of the conversations.
+
+    Raises:
+        ValueError: If a value makes no sense.
     """
 
     path: str
     weight: float = 1.0
+    field: str = "text"
+    start: str | None = None
+    count: int | None = None
+    skills: dict[str, float] | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.path:
+            raise ValueError("path is empty: expected a file, folder, glob, hf:NAME or conversations:")
+        if not (math.isfinite(self.weight) and self.weight > 0):
+            raise ValueError(f"weight of {self.path} is {self.weight}: expected a number above 0")
+        if self.start not in (None, *STARTS):
+            raise ValueError(f"start of {self.path} is {self.start!r}: expected one of {', '.join(STARTS)}")
+        if self.count is not None and self.count < 1:
+            raise ValueError(f"count of {self.path} is {self.count}: expected at least 1")
+        if self.skills is not None and not self.is_generated:
+            raise ValueError(f"skills were given for {self.path}: expected them for {CONVERSATIONS} alone")
+
+    @property
+    def is_generated(self) -> bool:
+        """Whether this is the generator of conversations."""
+        return self.path == CONVERSATIONS
+
+    @property
+    def is_dataset(self) -> bool:
+        """Whether this is a Hugging Face dataset."""
+        return self.path.startswith(HUGGING_FACE)
+
+
+def parse_sources(items: Any, where: str) -> list[DataSource]:
+    """Sources as a YAML or JSON file describes them: paths, or mappings with the fields of `DataSource`.
+
+    Args:
+        items: What the file holds.
+        where: File and key, for errors.
+
+    Raises:
+        ValueError: One line that names file, key and what was expected.
+    """
+    if not isinstance(items, Sequence) or isinstance(items, str):
+        raise ValueError(f"{where} is {items!r}: expected a list of paths, or of mappings with `path`")
+    return [_parse(item, f"{where}[{index}]") for index, item in enumerate(items)]
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "path": (str,),
+    "weight": (int, float),
+    "field": (str,),
+    "start": (str, type(None)),
+    "count": (int, type(None)),
+    "skills": (dict, type(None)),
+    "seed": (int,),
+}
+
+
+def _parse(item: Any, where: str) -> DataSource:
+    if isinstance(item, str):
+        item = {"path": item}
+    if not isinstance(item, dict) or "path" not in item:
+        raise ValueError(f"{where} is {item!r}: expected a path, or a mapping with `path`")
+    names = [field.name for field in fields(DataSource)]
+    for name, value in item.items():
+        if name not in names:
+            raise ValueError(f"{where} has an unknown key {name!r}: expected some of {', '.join(names)}")
+        if not isinstance(value, _TYPES[name]) or isinstance(value, bool):
+            expected = " or ".join(kind.__name__ for kind in _TYPES[name])
+            raise ValueError(f"{where}.{name} is {value!r}: expected {expected}")
+    try:
+        return DataSource(**item)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None

@@ -6,20 +6,17 @@ are comparable where the hashes agree, and only there (the reference text differ
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
-import lzma
 import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from io import TextIOWrapper
 from pathlib import Path
-from typing import BinaryIO, cast
 
 from gt.data.reference import reference_documents
+from gt.data.text_files import open_text
 
 MIN_CHARACTERS = 50_000
 """Least text that can be measured on: the tenth kept for validation is then about 1,200 tokens, two batches of 8
@@ -88,8 +85,8 @@ def check_text_file(path: str | Path) -> None:
 def text_file(path: str | Path) -> Corpus:
     """The user's own text as a corpus.
 
-    Lines that read `<|endoftext|>` separate documents; where there are none, blank lines do. `.gz` and `.xz` files
-    are unpacked. Of a text in fewer than 20 documents, the last tenth is held out; of others, whole documents.
+    Lines that read `<|endoftext|>` separate documents; where there are none, blank lines do. `.gz`, `.xz` and `.zst`
+    files are unpacked. Of a text in fewer than 20 documents, the last tenth is held out; of others, whole documents.
 
     Args:
         path: UTF-8 text of at least 50,000 characters, without what is in it twice.
@@ -117,26 +114,10 @@ def _read(path: Path, characters: int) -> str:
         kind = "a directory" if path.is_dir() else "not a regular file"
         raise ValueError(f"corpus {path}: is {kind}; {expected}: give one file, or join several into one")
     try:
-        with _opened(path) as stream:
+        with open_text(path) as (stream, _):
             return stream.read(characters)
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"corpus {path}: not UTF-8 ({error.reason} near byte {error.start} of what was read); {expected}: "
-            "convert it, for instance with iconv -t UTF-8"
-        ) from None
-    except (OSError, EOFError, lzma.LZMAError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ValueError(f"corpus {path}: cannot be read ({reason}); {expected}") from None
-
-
-def _opened(path: Path) -> TextIOWrapper:
-    if path.suffix == ".gz":
-        packed = cast(BinaryIO, gzip.open(path))
-    elif path.suffix == ".xz":
-        packed = cast(BinaryIO, lzma.open(path))
-    else:
-        packed = path.open("rb")
-    return TextIOWrapper(packed, encoding="utf-8-sig")
+    except ValueError as error:
+        raise ValueError(f"corpus {error}; {expected}") from None
 
 
 def _check_length(path: Path, characters: int) -> None:

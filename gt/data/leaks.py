@@ -1,0 +1,216 @@
+"""Validation text that occurs in training: documents that both have, and passages of 64 tokens. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from gt.data.store import Tokens
+
+WINDOW = 64
+"""Tokens of a passage that must not be in both."""
+
+_STRETCH = WINDOW // 2
+_STRIDE = WINDOW - _STRETCH + 1
+"""What is looked up are stretches of 32 tokens. A passage of 64 holds 33 of them, one of which begins at a multiple of
+33: it is enough to know those of the validation text, and to look at every place of the training text."""
+
+_REACH = WINDOW - _STRETCH  # how far a passage may go beyond its stretch, on either side
+_CONTEXT = _STRETCH + 2 * _REACH
+_CHUNK = 1 << 17  # tokens at a time: their hashes stay in the processor's cache
+_PAIRS = 1 << 14  # that are compared at a time
+_LONGEST = 1 << 16  # tokens; a longer document shares passages if it shares anything
+
+_FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd: 2^64 over the golden ratio
+_POWERS = np.cumprod(np.concatenate(([1], np.full(_LONGEST, _FACTOR))).astype(np.uint64))
+
+Integers = npt.NDArray[np.int64]
+Hashes = npt.NDArray[np.uint64]
+
+
+class Leak(msgspec.Struct, frozen=True, kw_only=True):
+    """Validation text that a training source has as well.
+
+    Attributes:
+        train: Name of the training tokens.
+        valid: Name of the validation tokens.
+        documents: Documents, too short for a passage or generated, that both have.
+        passages: Separate stretches of the training text that hold at least 64 tokens of validation text.
+        train_document: Training document of the first of them.
+        valid_document: Validation document of the first of them.
+        tokens: Tokens of the first of them, 64 at most.
+    """
+
+    train: str
+    valid: str
+    documents: int
+    passages: int
+    train_document: int
+    valid_document: int
+    tokens: tuple[int, ...]
+
+
+def find_leaks(train: Sequence[Tokens], valid: Sequence[Tokens]) -> list[Leak]:
+    """Look for validation text in training text.
+
+    Every passage of 64 tokens that both have is found, and every shorter document. Where a generator composed both,
+    passages recur by design, and only whole documents count. Passages are compared token by token, documents by hashes
+    of 64 bits.
+
+    Args:
+        train: Tokens to train on.
+        valid: Tokens to validate on.
+
+    Returns:
+        What was found, for each pair of sources that share text.
+    """
+    found = []
+    for held_out in valid:
+        index = _Index(held_out)
+        for source in train:
+            documents = _shared_documents(source, held_out)
+            passages = index.passages(source) if not (source.generated and held_out.generated) else []
+            if not documents and not passages:
+                continue
+            if passages:
+                in_train, in_valid = passages[0]
+                places = source.document_at(in_train), held_out.document_at(in_valid)
+                begin, end = in_train, in_train + WINDOW
+            else:
+                places = documents[0]
+                begin = source.document_start(places[0])
+                end = source.document_start(places[0] + 1) if places[0] + 1 < source.documents else len(source)
+            found.append(
+                Leak(
+                    train=source.name,
+                    valid=held_out.name,
+                    documents=len(documents),
+                    passages=len(passages),
+                    train_document=places[0],
+                    valid_document=places[1],
+                    tokens=tuple(source.read(begin, min(end - begin, WINDOW)).tolist()),
+                )
+            )
+    return found
+
+
+class _Index:
+    """Every 33rd stretch of a validation text, by hash."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+        hashes, contexts, places = [], [], []
+        for begin, padded in _chunks(tokens, outside=-1):
+            rolling = _rolling(padded)
+            first = -begin % _STRIDE
+            chosen = np.arange(first, len(padded) - _CONTEXT + 1, _STRIDE)
+            hashes.append(rolling[chosen + _REACH])
+            contexts.append(
+                (rolling[chosen] * _POWERS[_STRETCH] + rolling[chosen + _STRETCH]) * _POWERS[_STRETCH]
+                + rolling[chosen + 2 * _STRETCH]
+            )
+            places.append(chosen + begin)
+        by_hash, by_context, place = map(np.concatenate, (hashes, contexts, places))
+        # What is repeated with all that a passage can reach is looked at once: a run of one token has one entry.
+        order = np.lexsort((place, by_context, by_hash))
+        by_hash, by_context = by_hash[order], by_context[order]
+        new = np.ones(len(order), dtype=bool)
+        new[1:] = (by_hash[1:] != by_hash[:-1]) | (by_context[1:] != by_context[:-1])
+        self._hashes, self._places = by_hash[new], place[order][new]
+        bits = min(max(len(self._hashes).bit_length() + 4, 16), 27)
+        self._shift = np.uint64(64 - bits)
+        self._known = np.zeros(1 << bits, dtype=bool)  # most training places are told apart by these bits alone
+        self._known[self._hashes >> self._shift] = True
+
+    def passages(self, train: Tokens) -> list[tuple[int, int]]:
+        """Where shared passages begin, in training and in validation: one for each separate stretch of training."""
+        found: list[tuple[int, int]] = []
+        for begin, padded in _chunks(train, outside=-2):
+            hashes = _rolling(padded)[_REACH : len(padded) - _STRETCH - _REACH + 1]
+            chosen = np.flatnonzero(self._known[hashes >> self._shift])
+            low = np.searchsorted(self._hashes, hashes[chosen], side="left")
+            counts = np.searchsorted(self._hashes, hashes[chosen], side="right") - low
+            in_train = np.repeat(chosen, counts)
+            entries = np.repeat(low + counts - np.cumsum(counts), counts) + np.arange(counts.sum())
+            for at in range(0, len(in_train), _PAIRS):
+                found += self._verified(padded, begin, in_train[at : at + _PAIRS], entries[at : at + _PAIRS])
+        separate: list[tuple[int, int]] = []
+        last = -WINDOW - 1
+        for pair in sorted(found):
+            if pair[0] > last + WINDOW:
+                separate.append(pair)
+            last = pair[0]
+        return separate
+
+    def _verified(self, padded: Integers, begin: int, chosen: Integers, entries: Integers) -> list[tuple[int, int]]:
+        places = self._places[entries]
+        unique, which = np.unique(places, return_inverse=True)
+        contexts = np.stack([_read_padded(self._tokens, int(p) - _REACH, _CONTEXT, -1) for p in unique.tolist()])
+        same = padded[chosen[:, None] + np.arange(_CONTEXT)] == contexts[which]
+        before = np.cumprod(same[:, _REACH - 1 :: -1], axis=1).sum(axis=1)
+        after = np.cumprod(same[:, _REACH:], axis=1).sum(axis=1)
+        shared = (after >= _STRETCH) & (before + after >= WINDOW)
+        starts = zip((begin + chosen - before)[shared].tolist(), (places - before)[shared].tolist(), strict=True)
+        return list(starts)
+
+
+def _chunks(tokens: Tokens, outside: int) -> Iterator[tuple[int, Integers]]:
+    """Places in portions: the first place, and tokens from `_REACH` before it to the last context's end."""
+    for begin in range(0, len(tokens), _CHUNK):
+        places = min(_CHUNK, len(tokens) - begin)
+        yield begin, _read_padded(tokens, begin - _REACH, places + _CONTEXT - 1, outside)
+
+
+def _read_padded(tokens: Tokens, start: int, length: int, outside: int) -> Integers:
+    low, high = max(start, 0), min(start + length, len(tokens))
+    return np.pad(tokens.read(low, high - low), (low - start, start + length - high), constant_values=outside)
+
+
+def _mixed(tokens: Integers) -> Hashes:
+    hashes = (tokens.astype(np.uint64) + np.uint64(1)) * _FACTOR
+    return hashes ^ (hashes >> np.uint64(29))
+
+
+def _rolling(tokens: Integers) -> Hashes:
+    """Polynomial hash of the stretch at each place, doubled from one token to 32 in five passes."""
+    hashes, size = _mixed(tokens), 1
+    while size < _STRETCH:
+        hashes = hashes[:-size] * _POWERS[size] + hashes[size:]
+        size *= 2
+    return hashes
+
+
+def _shared_documents(train: Tokens, valid: Tokens) -> list[tuple[int, int]]:
+    """Documents that both have, as numbers in training and validation."""
+    longest = _LONGEST if train.generated and valid.generated else WINDOW
+    wanted: dict[int, int] = {}
+    for numbers, hashes in _document_hashes(valid, longest):
+        wanted |= zip(hashes.tolist(), numbers.tolist(), strict=True)
+    keys = np.array(sorted(wanted), dtype=np.uint64)
+    found: dict[int, int] = {}
+    for numbers, hashes in _document_hashes(train, longest):
+        shared = np.isin(hashes, keys)
+        for number, digest in zip(numbers[shared].tolist(), hashes[shared].tolist(), strict=True):
+            found.setdefault(digest, number)
+    return sorted((number, wanted[digest]) for digest, number in found.items())
+
+
+def _document_hashes(tokens: Tokens, longest: int) -> Iterator[tuple[Integers, Hashes]]:
+    """Numbers and hashes of the documents of at most so many tokens, array by array."""
+    first = 0
+    for array, starts, goes_on in tokens.parts():
+        ends = np.append(starts[1:], len(array)).astype(np.int64)
+        begins = starts.astype(np.int64)
+        if len(begins):
+            lengths = ends - begins
+            kept = lengths <= longest
+            kept[-1] &= not goes_on
+            offsets = np.minimum(np.arange(begins[0], len(array)) - np.repeat(begins, lengths), _LONGEST)
+            terms = _mixed(np.asarray(array[begins[0] :], dtype=np.int64)) * _POWERS[offsets]
+            sums = np.add.reduceat(terms, begins - begins[0])
+            numbers = first + np.flatnonzero(kept).astype(np.int64)
+            yield numbers, np.bitwise_xor(sums[kept], lengths[kept].astype(np.uint64))
+        first += len(begins)
