@@ -51,7 +51,8 @@ def read_preset(name: str) -> dict[str, Any]:
         name: A YAML file, or the name of a preset that is carried along, such as "3.5M".
 
     Raises:
-        FixtureError: One line with file, line and key, if a key is unknown (naming the nearest) or a value does not fit.
+        FixtureError: One line with file, line and key, if a key is unknown (naming the nearest) or a value does not
+            fit.
         ValueError: If there is no such preset.
     """
     path = Path(name)
@@ -87,9 +88,10 @@ def _sources(file: LocatedFile, items: Any) -> Any:
 
 
 def _require_known(file: LocatedFile, keys: Keys, known: Iterable[str]) -> None:
-    if keys[-1] in known:
+    key, names = str(keys[-1]), list(known)
+    if key in names:
         return
-    near = difflib.get_close_matches(str(keys[-1]), known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(key, names, n=1, cutoff=0.7)
     hint = f"did you mean {near[0]}?" if near else "groundthink train --help lists the keys"
     raise file.error(keys, f"there is no such setting: {hint}")
 

@@ -17,10 +17,15 @@ class TrainConfig:
         corpus: Text files to train on (UTF-8, may be .gz or .xz; a line <|endoftext|> separates documents).
         valid: Text files to validate on; by default a tenth of the training documents is held out.
         data: Sources to train on in place of `corpus`, each with a path and a weight in the mixture; in a YAML file, or
-            as JSON.
+            as JSON. They are tokenised once, into shards.
+        shards: Folder of the shards of `data`; other runs share them.
+        valid_share: Share of `data` that is held out where `valid` names nothing.
+        allow_leaks: Whether text to validate on may occur in the `data` that is trained on.
+        workers: Processes that build shards.
         out: Folder of the checkpoint.
-        tokenizer: A tokenizer.json; by default one is trained on the corpus.
-        vocab_size: Size of the tokenizer that is trained.
+        tokenizer: A tokenizer.json; by default one is trained on the text.
+        tokenizer_kind: Tokens of the tokenizer that is trained: "bpe" (bytes and what they join to) or "char".
+        vocab_size: Size of the tokenizer that is trained; the most characters of one of characters.
         steps: Optimiser steps. A resumed run may be given more.
         batch_size: Sequences computed at once.
         accumulate: Such batches whose gradients are added up for one step.
@@ -72,8 +77,13 @@ class TrainConfig:
     corpus: tuple[str, ...] = ()
     valid: tuple[str, ...] = ()
     data: tuple[DataSource, ...] = ()
+    shards: str = "runs/shards"
+    valid_share: float = 0.1
+    allow_leaks: bool = False
+    workers: int = 1
     out: str = "runs/checkpoint"
     tokenizer: str | None = None
+    tokenizer_kind: Literal["bpe", "char"] = "bpe"
     vocab_size: int = 8192
     steps: int = 1000
     batch_size: int = 16
@@ -118,7 +128,7 @@ class TrainConfig:
         Raises:
             ValueError: If one does not: one line.
         """
-        at_least_1 = ("steps", "batch_size", "accumulate", "length", "log_every", "eval_every")
+        at_least_1 = ("steps", "batch_size", "accumulate", "length", "log_every", "eval_every", "workers")
         at_least_0 = ("save_every", "rwkv_start", "mamba_start", "gate_freeze_steps", "weight_decay", "balance")
         for least, names in ((1, at_least_1), (0, at_least_0)):
             for name in names:
@@ -128,7 +138,7 @@ class TrainConfig:
         for name in ("lr", "clip", "balance_target", "spike_ratio", *multiples):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is {getattr(self, name)}: expected a number above 0")
-        shares = ("final_lr_ratio", "warmup_ratio", "rwkv_warmup_ratio", "mamba_warmup_ratio")
+        shares = ("valid_share", "final_lr_ratio", "warmup_ratio", "rwkv_warmup_ratio", "mamba_warmup_ratio")
         for name in (*shares, "rwkv_dropout", "rwkv_dropout_final"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
@@ -143,16 +153,8 @@ class TrainConfig:
 
 FREE_TO_CHANGE = frozenset(
     {
-        "steps",
-        "out",
-        "tokenizer",
-        "device",
-        "log_every",
-        "eval_every",
-        "save_every",
-        "resume",
-        "overwrite",
-        "keep_state",
+        *("steps", "out", "device", "log_every", "eval_every", "save_every", "resume", "overwrite", "keep_state"),
+        *("corpus", "valid", "data", "shards", "tokenizer", "tokenizer_kind", "vocab_size", "workers"),
     }
 )
-"""Settings in which a resumed run may differ from its start; tokenizer and text are compared by their hashes."""
+"""Settings in which a resumed run may differ from its start: tokenizer and text are compared by their hashes."""

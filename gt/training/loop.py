@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from gt import registry, user_models
 from gt.checkpoint import save_checkpoint
+from gt.data.batches import Batch
 from gt.models.build import build_model
 from gt.pretrained import split_name
 from gt.registry import ModelSpec
@@ -130,9 +130,8 @@ class Run:
         warn_of_no_effect(self.model, config, spec.name)
         self.train_step = Step(self.model, config, device)
         self.train_step.prepare(inputs.batches.batch(0))
-        self._valid = inputs.valid_NT.to(device).split(config.batch_size)
         self.valid_loss: float | None = None
-        sample_BT = inputs.valid_NT[:SAMPLE_WINDOWS, :SAMPLE_LENGTH].to(device)
+        sample_BT = inputs.valid[0].windows.tokens_BT[:SAMPLE_WINDOWS, :SAMPLE_LENGTH].to(device)
         self.monitor = Monitor(self.model, self.train_step, sample_BT, gates, config.spike_ratio, config.log_every)
         self._log_bytes = self._resume() if config.resume else 0
 
@@ -184,15 +183,19 @@ class Run:
             "count": self.monitor.count,
             "previous_mean": self.monitor.previous_mean,
             "outside": sorted(self.monitor.outside),
+            "environment": _environment(self.device),
         }
         resume.save_state(self.out, self.model, self.train_step, record, {"losses": self.monitor.losses})
-        tokens = self.step * self._tokens_per_step()
-        save_checkpoint(self.out, self.model, step=self.step, tokens=tokens, training=self._training())
+        save_checkpoint(self.out, self.model, step=self.step, tokens=self.tokens, training=self.settings())
 
     def _resume(self) -> int:
         """Take up the run in the folder; returns the length of its log then."""
         record = resume.read_record(self.out)
         resume.refuse_differences(self.out, record, self.config, self.inputs.hashes)
+        for name, now in _environment(self.device).items():
+            if record["environment"].get(name) != now:
+                then = record["environment"].get(name)
+                log.warning("resumed with %s %s in place of %s: losses may round differently", name, now, then)
         extra = resume.load_state(self.out, self.model, self.train_step)
         self.step, self.seconds, self.valid_loss = record["step"], record["seconds"], record["valid_loss"]
         monitor = self.monitor
@@ -208,6 +211,11 @@ class Run:
     def _tokens_per_step(self) -> int:
         return self.config.batch_size * self.config.accumulate * self.config.length
 
+    @property
+    def tokens(self) -> int:
+        """Tokens trained on so far."""
+        return self.step * self._tokens_per_step()
+
     def _write_line(self, loss: float, norm: float) -> None:
         config, step, monitor = self.config, self.step, self.monitor
         rates = {name: learning_rate(config, name, step - 1) for name in (*COMPONENTS, REST)}
@@ -215,7 +223,7 @@ class Run:
         mean, warnings = monitor.interval(step)
         line: dict[str, Any] = {
             "step": step,
-            "tokens": step * self._tokens_per_step(),
+            "tokens": self.tokens,
             "loss": loss,
             "loss_mean": mean,
             "perplexity": perplexity(mean),
@@ -225,8 +233,11 @@ class Run:
             **monitor.measure(norm),
         }
         if self._due(config.eval_every) or step == config.steps:
-            self.valid_loss = line["valid_loss"] = self.validate()
-            line["valid_perplexity"] = perplexity(self.valid_loss)
+            losses = {held_out.name: self._valid_loss(held_out.windows) for held_out in self.inputs.valid}
+            self.valid_loss = sum(losses[held_out.name] * held_out.share for held_out in self.inputs.valid)
+            line |= {"valid_loss": self.valid_loss, "valid_perplexity": perplexity(self.valid_loss)}
+            if len(losses) > 1:
+                line["valid_losses"] = losses
         if step > config.warmup_ratio * config.steps:
             warnings += monitor.judge(line, step)
         line["warnings"] = warnings
@@ -240,14 +251,22 @@ class Run:
             raise FloatingPointError(f"loss is {loss} at step {step}: lower lr ({config.lr}) or clip")
 
     @torch.no_grad()
-    def validate(self) -> float:
-        """Mean loss of the validation windows, in nats."""
-        with self.train_step.autocast():
-            losses: list[Tensor] = [next_token_loss(self.model, batch) * len(batch) for batch in self._valid]
-        return float(sum(losses)) / len(self.inputs.valid_NT)
+    def _valid_loss(self, windows: Batch) -> float:
+        """Loss over windows in nats, weighted as in training."""
+        total = weight = 0.0
+        size = self.config.batch_size
+        for start in range(0, len(windows.tokens_BT), size):
+            tokens_BT = windows.tokens_BT[start : start + size].to(self.device)
+            weights_BT = None if windows.weights_BT is None else windows.weights_BT[start : start + size]
+            share = float(len(tokens_BT) if weights_BT is None else weights_BT.sum())
+            with self.train_step.autocast():
+                moved = None if weights_BT is None else weights_BT.to(self.device)
+                total += float(next_token_loss(self.model, tokens_BT, moved)) * share
+            weight += share
+        return total / max(weight, 1e-9)
 
-    def _training(self) -> dict[str, Any]:
-        """Settings and outcome for the checkpoint's configuration: names and hashes, no paths of this machine."""
+    def settings(self) -> dict[str, Any]:
+        """Settings and outcome, for the checkpoint's configuration: names and hashes, no paths of this machine."""
         config = self.config
         sources = [{**asdict(source), "path": Path(source.path).name} for source in config.data]
         return {
@@ -256,12 +275,19 @@ class Run:
             "valid": [Path(path).name for path in config.valid],
             "data": sources,
             "tokenizer": Path(config.tokenizer).name if config.tokenizer else None,
+            "shards": Path(config.shards).name,
             "out": self.out.name,
             "device": torch.cuda.get_device_name() if self.device.type == "cuda" else "cpu",
             "corpus_tokens": self.inputs.tokens,
             "valid_loss": finite(self.valid_loss),
             "seconds": round(self.seconds, 1),
         }
+
+
+def _environment(device: torch.device) -> dict[str, Any]:
+    """What rounding depends on beside the settings."""
+    name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
+    return {"torch": torch.__version__, "device": name, "threads": torch.get_num_threads()}
 
 
 def perplexity(loss: float) -> float:

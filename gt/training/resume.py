@@ -109,11 +109,7 @@ def _steady(step: Step) -> tuple[tuple[str, Tensor], ...]:
 
 def settings(config: TrainConfig) -> dict[str, Any]:
     """The settings that a resumed run must share with its start, JSON types only."""
-    fixed = {name: value for name, value in asdict(config).items() if name not in FREE_TO_CHANGE}
-    shared: dict[str, Any] = json.loads(json.dumps(fixed))
-    # Files may have moved: what is in them is compared by hash.
-    shared["data"] = [{**source, "path": Path(source["path"]).name} for source in shared["data"]]
-    return shared | {name: [Path(path).name for path in shared[name]] for name in ("corpus", "valid")}
+    return {name: value for name, value in asdict(config).items() if name not in FREE_TO_CHANGE}
 
 
 def refuse_differences(folder: Path, record: dict[str, Any], config: TrainConfig, hashes: dict[str, str]) -> None:

@@ -63,7 +63,7 @@ class StreamBatches:
         starts = torch.from_numpy(
             numbers(self.seed, step).integers(len(self.stream) - self.length, size=(self.batch_size, 1))
         )
-        return Batch(self.stream.tokens[starts + torch.arange(self.length + 1)])
+        return Batch(self.stream.tokens[starts + torch.arange(self.length + 1)], None)
 
 
 def numbers(seed: int, step: int, purpose: int = 0) -> np.random.Generator:
