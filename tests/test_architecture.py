@@ -23,6 +23,7 @@ INSTANT = (
     "gt.subject",
     "gt.sabotage",
     "gt.models.config",
+    "gt.training.config",
     "gt.pretrained",
 )
 """Modules with which models are listed and requests are checked: they answer at once, so they load no torch."""

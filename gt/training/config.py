@@ -37,7 +37,7 @@ class TrainConfig:
         weight_decay: Of matrices; vectors are not decayed.
         clip: Largest global gradient norm.
         dtype: Precision of the products (autocast); parameters stay float32. float16 scales the loss.
-        compile: Compile the model with torch.compile: helps GPT2; our kernels stay as they are.
+        compile: Compile GPT2 with torch.compile; the others run on kernels of their own and are left as they are.
         graph: On a GPU, record the step once as a CUDA graph and replay it.
         deterministic: Only algorithms that give the same bits again; where there is none, an error.
         seed: Of the initialisation and of the data order.

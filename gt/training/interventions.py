@@ -13,7 +13,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from gt.models.hybrid import Activations, Block
+from gt.models.hybrid import Activations, Block, HybridLM
 from gt.training.config import TrainConfig
 from gt.training.optim import cosine_schedule, split_by_decay
 from gt.training.stream import numbers
@@ -122,6 +122,8 @@ def warn_of_no_effect(model: nn.Module, config: TrainConfig, name: str) -> None:
         if option
     }
     wanted |= {"balance": ("rwkv", "mamba"), "rwkv_dropout": ("rwkv",), "rwkv_dropout_final": ("rwkv",)}
+    if config.compile and isinstance(model, HybridLM):
+        log.warning("compile has no effect: %s runs on kernels of its own; it helps GPT2", name)
     for option, components in wanted.items():
         missing = [component for component in components if component not in present]
         if missing and getattr(config, option) != getattr(defaults, option):

@@ -45,7 +45,8 @@ class LossScale:
         self.steady.add_(1).mul_(finite)
         grown = self.steady >= STEADY_STEPS
         self.steady.mul_(~grown)
-        factor = torch.where(finite, torch.where(grown, 2.0, 1.0), 0.5)
+        # 2 where it has grown, 1 where all is finite, else 0.5: a graph cannot copy numbers from the host.
+        factor = finite.float() * (0.5 + grown.float()) + 0.5
         self.scale.mul_(factor).clamp_(1.0, LARGEST_LOSS_SCALE)
 
 
@@ -64,7 +65,8 @@ class Step:
 
     def __init__(self, model: nn.Module, config: TrainConfig, device: torch.device) -> None:
         self.model, self.config, self.device = model, config, device
-        self.forward = torch.compile(model) if config.compile else model
+        # A hybrid is mostly our own kernels, which the compiler would take apart and put together again for minutes.
+        self.forward = torch.compile(model) if config.compile and not isinstance(model, HybridLM) else model
         on_gpu = device.type == "cuda"
         # Of its own for each group: a captured step reads them where they are.
         groups = parameter_groups(model, config.weight_decay)

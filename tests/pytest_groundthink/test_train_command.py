@@ -13,7 +13,7 @@ from gt.data.config import DataSource
 from gt.training.config import TrainConfig
 from pytest_groundthink import cli
 from pytest_groundthink.presets import preset_names
-from pytest_groundthink.report.training import comparison_table, live_table, watched_gates
+from pytest_groundthink.report.training import comparison_table, live_table, run_and_report, watched_gates
 
 LINE = {"step": 2, "loss": 5.0, "grad_norm": 1.0, "lr": 1e-3, "tokens_per_s": 9, "seconds": 1.0, "valid_loss": 5.5}
 
@@ -117,6 +117,31 @@ def test_an_unknown_preset_and_a_bad_setting_end_with_4(
     assert "none.txt: no such file" in capsys.readouterr().out
     assert command("quick", "--corpus", "x", "--seeds", "3") == 4
     assert "seeds is 3: expected 1, or more together with compare" in capsys.readouterr().out
+
+
+def test_a_terminal_shows_the_last_line_of_every_run_and_the_latest_warnings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def run(models: tuple[str, ...], config: TrainConfig, seeds: int, report: Any, gates: Sequence[Any]) -> Any:
+        assert (models, seeds) == (("A", "B"), 2)
+        for step in range(1, 8):
+            report({**LINE, "model": "A", "seed": 0, "step": step, "warnings": [f"step {step}: spike"]})
+        report({**LINE, "model": "B", "seed": 0, "step": 3})
+        return {"table": [{"model": "A", "valid_loss": 4.5}, {"model": "B", "valid_loss": 4.25}]}
+
+    monkeypatch.setattr("gt.training.compare.compare_models", run)
+    console = Console(force_terminal=True, width=200, record=True)
+    run_and_report(TrainConfig(out=str(tmp_path), steps=8), ("A", "B"), 2, console)
+    shown = console.export_text()
+    assert "7/8" in shown
+    assert "3/8" in shown
+    assert "A 0 step 7: spike" in shown
+    assert shown.split("step 7: spike")[-1].count("spike") == 0
+    assert [line.split() for line in shown.splitlines()[-4:-1]] == [
+        ["model", "validation", "loss"],
+        ["A", "4.500"],
+        ["B", "4.250"],
+    ]
 
 
 def test_findings_stand_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:

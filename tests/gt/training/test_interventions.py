@@ -159,6 +159,19 @@ def test_the_probability_of_dropping_runs_from_first_to_last() -> None:
     assert dropout_probability(TrainConfig(steps=11, rwkv_dropout=0.2), 10) == 0.2
 
 
+def test_what_has_kernels_of_its_own_is_not_compiled(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[object] = []
+    monkeypatch.setattr(torch, "compile", lambda model: compiled.append(model) or model)
+    step = one_step(compile=True)
+    assert not compiled
+    assert compiled == [one_step("GPT2@TINY", compile=True).model]
+    with caplog.at_level(logging.WARNING):
+        warn_of_no_effect(step.model, step.config, "GF-MH@TINY")
+    assert "compile has no effect: GF-MH@TINY runs on kernels of its own" in caplog.text
+
+
 def test_a_setting_for_what_a_model_lacks_is_said(caplog: pytest.LogCaptureFixture) -> None:
     model = build_model(registry.resolve("GPT2@TINY").config(50))
     with caplog.at_level(logging.WARNING):

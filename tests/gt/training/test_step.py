@@ -117,3 +117,15 @@ def test_a_recorded_step_is_the_step(dtype: str, weighted: bool) -> None:
         step.prepare(drawn(weighted=weighted))
         found.append([float(step(drawn(seed=number, weighted=weighted), number)[0]) for number in range(5)])
     assert found[1] == pytest.approx(found[0], rel=1e-3)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_compiled_transformer_is_the_transformer() -> None:
+    found = []
+    for compiled in (False, True):
+        plain = one_step("GPT2@TINY", compile=compiled)
+        step = Step(plain.model.cuda(), plain.config, torch.device("cuda"))
+        step.prepare(drawn())
+        found.append([float(step(drawn(seed=number), number)[0]) for number in range(3)])
+    assert found[1] == pytest.approx(found[0], rel=1e-4)
