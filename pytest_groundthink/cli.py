@@ -12,6 +12,7 @@ from cyclopts import App, Parameter
 from gt import __version__
 from gt.bench.config import BenchConfig
 from gt.training.config import TrainConfig
+from pytest_groundthink.data_command import data
 from pytest_groundthink.presets import lay_under
 
 app = App(
@@ -19,6 +20,8 @@ app = App(
     version=__version__,
     help="Decide from measured evidence whether a recurrent or hybrid language model may be scaled up.",
 )
+
+app.command(data)
 
 
 @app.command

@@ -23,6 +23,7 @@ INSTANT = (
     "gt.subject",
     "gt.sabotage",
     "gt.models.config",
+    "gt.data.config",
     "gt.training.config",
     "gt.pretrained",
 )

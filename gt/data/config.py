@@ -26,6 +26,9 @@ class DataSource:
         count: Documents to take, from the first; by default all, and 100,000 conversations.
         skills: Skills of the conversations and their weights; by default the generator's own mixture.
         seed: Of the conversations.
+        prose: Text file, folder or glob whose words and sentences the conversations use as well.
+        answer_weight: Weight in the loss of an answer's tokens in conversations, in sixteenths: 16 counts once.
+        user_weight: The same of what the user says.
 
     Raises:
         ValueError: If a value makes no sense.
@@ -38,6 +41,9 @@ class DataSource:
     count: int | None = None
     skills: dict[str, float] | None = None
     seed: int = 0
+    prose: str | None = None
+    answer_weight: int = 64
+    user_weight: int = 16
 
     def __post_init__(self) -> None:
         if not self.path:
@@ -48,8 +54,12 @@ class DataSource:
             raise ValueError(f"start of {self.path} is {self.start!r}: expected one of {', '.join(STARTS)}")
         if self.count is not None and self.count < 1:
             raise ValueError(f"count of {self.path} is {self.count}: expected at least 1")
-        if self.skills is not None and not self.is_generated:
-            raise ValueError(f"skills were given for {self.path}: expected them for {CONVERSATIONS} alone")
+        for name in ("skills", "prose"):
+            if getattr(self, name) is not None and not self.is_generated:
+                raise ValueError(f"{name} was given for {self.path}: expected it for {CONVERSATIONS} alone")
+        for name in ("answer_weight", "user_weight"):
+            if not 0 <= getattr(self, name) <= 255:
+                raise ValueError(f"{name} of {self.path} is {getattr(self, name)}: expected 0 to 255")
 
     @property
     def is_generated(self) -> bool:
@@ -85,6 +95,9 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "count": (int, type(None)),
     "skills": (dict, type(None)),
     "seed": (int,),
+    "prose": (str, type(None)),
+    "answer_weight": (int,),
+    "user_weight": (int,),
 }
 
 

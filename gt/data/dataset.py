@@ -79,7 +79,7 @@ def prepare(
         return build_store(
             source,
             tokenizer,
-            store_folder(source, folder),
+            store_folder(source, folder, reader.sha256, share),
             valid_share=share,
             workers=workers,
             shard_characters=shard_characters,
@@ -100,7 +100,7 @@ def prepare(
     digest = hashlib.sha256()
     for role, group in (("train", stores), ("valid", held_out)):
         for _, store in group:
-            digest.update(role.encode() + hashlib.sha256((store.folder / MANIFEST).read_bytes()).digest())
+            digest.update(f"{role} {store.sha256}\n".encode())
     leaks = _leaks(train, to_validate, digest.hexdigest(), folder)
     if leaks:
         message = describe_leaks(leaks, reader)

@@ -25,7 +25,7 @@ _PAIRS = 1 << 14  # that are compared at a time
 _LONGEST = 1 << 16  # tokens; a longer document shares passages if it shares anything
 
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd: 2^64 over the golden ratio
-_POWERS = np.cumprod(np.concatenate(([1], np.full(_LONGEST, _FACTOR))).astype(np.uint64))
+_POWERS = np.cumprod(np.append(np.uint64(1), np.full(_LONGEST, _FACTOR)), dtype=np.uint64)
 
 Integers = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
@@ -68,7 +68,7 @@ def find_leaks(train: Sequence[Tokens], valid: Sequence[Tokens]) -> list[Leak]:
         What was found, for each pair of sources that share text.
     """
     found = []
-    for held_out in valid:
+    for held_out in filter(len, valid):
         index = _Index(held_out)
         for source in train:
             documents = _shared_documents(source, held_out)
@@ -166,6 +166,8 @@ def _chunks(tokens: Tokens, outside: int) -> Iterator[tuple[int, Integers]]:
 
 def _read_padded(tokens: Tokens, start: int, length: int, outside: int) -> Integers:
     low, high = max(start, 0), min(start + length, len(tokens))
+    if high - low == length:
+        return tokens.read(low, length)
     return np.pad(tokens.read(low, high - low), (low - start, start + length - high), constant_values=outside)
 
 

@@ -32,10 +32,12 @@ log = logging.getLogger(__name__)
 SHARD_CHARACTERS = 1 << 24
 """Text of a shard: about 4 million tokens of BPE, so that 10 GB are some 600 shards."""
 
-SHARD_EXAMPLES = 1 << 14
+SHARD_EXAMPLES = 1 << 13
 """Generated conversations of a shard."""
 
 _PLAN = "plan.json"
+_OF_TEXT = ("path", "field", "count")
+_OF_CONVERSATIONS = ("path", "count", "skills", "seed", "prose", "answer_weight", "user_weight")
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,9 +56,9 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     tokens: int
 
 
-def store_folder(source: DataSource, root: Path) -> Path:
-    """Where the shards of a source are kept under a folder: by what it is, not by how it is mixed."""
-    text = json.dumps(_description(source), sort_keys=True)
+def store_folder(source: DataSource, root: Path, tokenizer_sha256: str, valid_share: float = 0.0) -> Path:
+    """Where the shards of a source are kept under a folder: by what is in them, not by how it is mixed."""
+    text = json.dumps([_description(source), tokenizer_sha256, valid_share], sort_keys=True)
     name = re.sub(r"[^A-Za-z0-9]+", "-", Path(source.path).name or source.path).strip("-")[:40]
     return root / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
@@ -129,7 +131,9 @@ def build_store(
 
 
 def _description(source: DataSource) -> dict[str, Any]:
-    return {name: value for name, value in asdict(source).items() if name not in ("weight", "start")}
+    """What decides the text and the weights of a source."""
+    named = _OF_CONVERSATIONS if source.is_generated else _OF_TEXT
+    return {name: value for name, value in asdict(source).items() if name in named}
 
 
 def _plan(source: DataSource, tokenizer: Tokenizer, folder: Path, valid_share: float, shard_characters: int) -> Plan:

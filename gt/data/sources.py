@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Iterable, Iterator
+from functools import cache
 from glob import has_magic
 from io import TextIOWrapper
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 
 from gt.data.config import HUGGING_FACE, DataSource
 from gt.data.corpus import DOCUMENT_SEPARATOR
-from gt.data.generated import generated_texts
+from gt.data.generated import conversations, generated_count, material_of, text_of
 from gt.data.text_files import PACKED, open_text
 
 PIECE = 1 << 16
@@ -37,13 +38,17 @@ class Piece(NamedTuple):
 
 
 def source_files(source: DataSource) -> list[Path]:
-    """The files that a source means, in the order in which they are read; none for datasets and conversations.
+    """The files that a source means, in the order in which they are read.
+
+    Those of conversations are their prose; a dataset has none.
 
     Raises:
         ValueError: If there are none.
     """
-    if source.is_dataset or source.is_generated:
+    if source.is_dataset:
         return []
+    if source.is_generated:
+        return [] if source.prose is None else source_files(DataSource(path=source.prose))
     path = Path(source.path)
     if path.is_dir():
         found = sorted(p for p in path.rglob("*") if p.is_file() and _suffix(p) in (*TEXT, *LINES))
@@ -62,8 +67,10 @@ def source_files(source: DataSource) -> list[Path]:
             raise ValueError(f"{source.path}: no such file or folder: check the path")
     if not found:
         raise ValueError(f"{source.path}: got no file, expected {expected}")
-    once = {p.resolve(): p for p in reversed(found)}
-    return list(reversed(once.values()))
+    once: dict[Path, Path] = {}
+    for file in found:
+        once.setdefault(file.resolve(), file)
+    return list(once.values())
 
 
 def split_field(source: DataSource) -> tuple[str, str]:
@@ -96,9 +103,7 @@ def texts(sources: Iterable[DataSource], characters: int | None = None) -> Itera
         sources: Where the text comes from; weights are not looked at.
         characters: Most text to take; all of it by default.
     """
-    streams: list[Iterator[str]] = []
-    for source in sources:
-        streams.append(generated_texts(source) if source.is_generated else (piece.text for piece in pieces(source)))
+    streams = [_texts_of(source) for source in sources]
     taken = 0
     while streams:
         for stream in tuple(streams):
@@ -110,6 +115,30 @@ def texts(sources: Iterable[DataSource], characters: int | None = None) -> Itera
             taken += len(text)
             if characters is not None and taken >= characters:
                 return
+
+
+def _texts_of(source: DataSource) -> Iterator[str]:
+    if not source.is_generated:
+        return (piece.text for piece in pieces(source))
+    found = conversations(source, prose_material(source), 0, generated_count(source))
+    return map(text_of, found)
+
+
+def prose_material(source: DataSource) -> Any:
+    """What the conversations of a source take from their prose; None if they have none.
+
+    Raises:
+        ValueError: If it cannot be read.
+    """
+    if source.prose is None:
+        return None
+    states = (path.stat() for path in source_files(source))
+    return _material(source.prose, tuple((state.st_size, state.st_mtime_ns) for state in states))
+
+
+@cache
+def _material(prose: str, states: tuple[tuple[int, int], ...]) -> Any:
+    return material_of(piece.text for piece in pieces(DataSource(path=prose)))
 
 
 def _suffix(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 import numpy.typing as npt
+
+from gt.checkpoint import sha256_of
 
 FORMAT = "groundthink.tokens/1"
 MANIFEST = "manifest.json"
@@ -222,7 +225,27 @@ class Store:
         """Whether the documents are generated conversations."""
         return "generator_sha256" in self.manifest.plan.source
 
+    @property
+    def sha256(self) -> str:
+        """Hash of the tokens and their division, whatever the files were called that they came from."""
+        plan = self.manifest.plan
+        content = [plan.tokenizer_sha256, [shard.parts for shard in self.manifest.shards]]
+        return hashlib.sha256(msgspec.json.encode(content)).hexdigest()
+
+    def verify(self) -> None:
+        """Compare every shard with its hash.
+
+        Raises:
+            ValueError: If one differs.
+        """
+        for shard in self.manifest.shards:
+            for part in shard.parts.values():
+                for name, expected in part.sha256.items():
+                    if sha256_of(self.folder / name) != expected:
+                        raise ValueError(f"{self.folder / name} is not as it was written: build the shards again")
+
     def _tokens(self, part: str) -> Tokens:
+        plan = self.manifest.plan
         kept = [(shard.index, shard.parts[part]) for shard in self.manifest.shards if shard.parts[part].tokens]
         arrays: dict[str, list[Integers]] = {"tokens": [], "starts": [], "weights": []}
         for index, content in kept:
@@ -236,7 +259,7 @@ class Store:
             arrays["tokens"],
             arrays["starts"],
             arrays["weights"] if weighted else None,
-            name=f"{self.manifest.plan.source['path']} ({part})",
+            name=f"{plan.source['path']} ({part})" if plan.valid_share else plan.source["path"],
             generated=self.generated,
         )
 

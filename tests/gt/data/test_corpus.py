@@ -10,6 +10,7 @@ import pytest
 
 from gt.data.corpus import MIN_CHARACTERS, check_text_file, python_reference, text_file
 from gt.data.reference import _prose_paragraphs
+from tests.gt.data.test_sources import zstd_open
 
 
 def documents(count, separator="\n<|endoftext|>\n"):
@@ -100,7 +101,7 @@ class TestTextFile:
         assert len(corpus.train) + len(corpus.valid) == 60
         assert "\n\n" in corpus.train[0]
 
-    @pytest.mark.parametrize(("opener", "suffix"), [(gzip.open, ".gz"), (lzma.open, ".xz")])
+    @pytest.mark.parametrize(("opener", "suffix"), [(gzip.open, ".gz"), (lzma.open, ".xz"), (zstd_open, ".zst")])
     def test_packed_files(self, tmp_path, opener, suffix):
         plain, packed = tmp_path / "a.txt", tmp_path / f"a.txt{suffix}"
         plain.write_text(documents(60))

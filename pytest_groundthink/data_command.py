@@ -1,0 +1,231 @@
+"""`groundthink data`: build shards of tokens and look into them. What it needs is imported when it runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+
+from gt.data.config import DataSource, parse_sources
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from gt.data.store import Store
+    from gt.tokenizers import Tokenizer
+
+data = App(name="data", help="Build shards of tokens from text, datasets and conversations, and look into them.")
+
+TOKENIZER_CHARACTERS = 200_000_000
+"""Text that a tokenizer is trained on, at most: more does not change which pieces are common."""
+
+
+@dataclass(kw_only=True, slots=True)
+class BuildConfig:
+    """Settings of `groundthink data build`.
+
+    Attributes:
+        out: Folder of the shards; each source gets a folder in it.
+        config: YAML file with `data` and `valid`: lists of paths, or of mappings with path, weight, field, start,
+            count, skills, seed, prose. A training preset will do.
+        valid: Texts to validate on; by default a share of each source is held out.
+        valid_share: The share.
+        tokenizer: A tokenizer.json; by default the one in `out`, which is trained first if there is none.
+        kind: Kind of tokenizer that is trained.
+        vocab_size: Its size; of a character tokenizer, the most that it may have.
+        workers: Processes; by default as many as this machine has cores.
+        allow_leaks: Accept validation text that occurs in training.
+    """
+
+    out: Path = Path("runs/shards")
+    config: Path | None = None
+    valid: tuple[str, ...] = ()
+    valid_share: float = 0.1
+    tokenizer: Path | None = None
+    kind: Literal["bpe", "char"] = "bpe"
+    vocab_size: int = 8192
+    workers: int | None = None
+    allow_leaks: bool = False
+
+
+@data.command
+def build(*sources: str, config: Annotated[BuildConfig | None, Parameter(name="*")] = None) -> None:
+    """Tokenise sources into memory-mapped shards that `groundthink train` reads.
+
+    An interrupted build goes on where it was; what is built already is opened. Validation text that occurs in
+    training is refused.
+
+    Args:
+        sources: Text files, folders, globs, `FILE.jsonl:FIELD`, `hf:NAME` or `conversations:`.
+        config: Settings.
+    """
+    config = config or BuildConfig()
+    with _errors("build") as console:
+        _build(sources, config, console)
+
+
+@data.command
+def inspect(
+    folder: Path, *, tokenizer: Path | None = None, windows: int = 2, length: int = 64, verify: bool = False
+) -> None:
+    """Print what shards hold: sources, counts, hashes, and a few windows as text.
+
+    Args:
+        folder: A folder of shards, or one with such folders in it.
+        tokenizer: A tokenizer.json; by default the one beside the shards.
+        windows: Windows of each source.
+        length: Tokens of a window.
+        verify: Read every shard and compare its hash, for instance after copying them.
+    """
+    with _errors("inspect") as console:
+        from gt.data.store import MANIFEST, Store
+
+        stores = (
+            [folder] if (folder / MANIFEST).is_file() else sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
+        )
+        if not stores:
+            raise ValueError(f"{folder} holds no shards: expected a folder that `groundthink data build --out` made")
+        for path in stores:
+            store = Store(path)
+            _describe(store, _reader(path, tokenizer), windows, length, console)
+            if verify:
+                store.verify()
+                console.print("  verified   every shard is as it was written")
+
+
+@contextmanager
+def _errors(command: str) -> Iterator[Console]:
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    try:
+        yield console
+    except (ValueError, OSError) as error:
+        console.print(f"groundthink data {command}: {error}", style="red")
+        sys.exit(4)
+    except KeyboardInterrupt:
+        console.print(f"groundthink data {command}: interrupted; what is finished is kept")
+        sys.exit(130)
+
+
+def _build(paths: tuple[str, ...], config: BuildConfig, console: Console) -> None:
+    from gt.data.dataset import prepare
+
+    sources = [DataSource(path=path) for path in paths]
+    valid = [DataSource(path=path) for path in config.valid]
+    if config.config is not None:
+        described = _read_yaml(config.config)
+        sources += parse_sources(described.get("data") or [], f"{config.config}: data")
+        valid += parse_sources(described.get("valid") or [], f"{config.config}: valid")
+    if not sources:
+        raise ValueError("no source: give files, folders, hf:NAME or conversations:, or --config FILE with `data`")
+    tokenizer = config.tokenizer or _trained_tokenizer(sources, config, console)
+    with _progress(console) as report:
+        dataset = prepare(
+            sources,
+            tokenizer,
+            config.out,
+            valid=valid,
+            valid_share=config.valid_share,
+            allow_leaks=config.allow_leaks,
+            workers=config.workers or os.cpu_count() or 1,
+            report=report,
+        )
+    for role, parts in (("train", dataset.train), ("valid", dataset.valid)):
+        for part in parts:
+            console.print(f"{part.tokens.name}: {len(part.tokens):,} tokens in {part.tokens.documents:,} documents")
+        console.print(f"{role}: {sum(len(part.tokens) for part in parts):,} tokens")
+    console.print(f"shards: {config.out}\ntokenizer: {tokenizer}\nsha256: {dataset.sha256}")
+
+
+def _trained_tokenizer(sources: list[DataSource], config: BuildConfig, console: Console) -> Path:
+    from gt.data.sources import texts
+    from gt.tokenizers import train_bpe, train_char
+
+    path = config.out / "tokenizer.json"
+    if path.is_file():
+        return path
+    console.print(f"training a tokenizer: {path}")
+    text = texts(sources, TOKENIZER_CHARACTERS)
+    if config.kind == "char":
+        train_char(text, path, config.vocab_size)
+    else:
+        train_bpe(text, config.vocab_size, path)
+    return path
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict) or "data" not in content:
+        raise ValueError(f"{path} has no `data`: expected a mapping with a list of sources under it")
+    return content
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Any]:
+    """A bar for each source that is built; those that are there already have none."""
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[tokens]:,} tokens"),
+        TimeRemainingColumn(),
+    )
+    tasks: dict[tuple[str, int | None], TaskID] = {}
+    with Progress(*columns, console=console) as bars:
+
+        def report(progress: Any) -> None:
+            key = progress.source, progress.total  # training and validation may both have a source of one name
+            if key not in tasks:
+                tasks[key] = bars.add_task(progress.source, total=progress.total, tokens=0)
+            bars.update(tasks[key], completed=progress.done, tokens=progress.tokens)
+
+        yield report
+
+
+def _reader(folder: Path, tokenizer: Path | None) -> Tokenizer | None:
+    from gt.tokenizers import Tokenizer
+
+    if tokenizer is not None:
+        return Tokenizer(tokenizer)
+    beside = folder.parent / "tokenizer.json"
+    return Tokenizer(beside) if beside.is_file() else None
+
+
+def _describe(store: Store, reader: Tokenizer | None, windows: int, length: int, console: Console) -> None:
+    plan = store.manifest.plan
+    console.print(str(store.folder), style="bold")
+    given = {name: value for name, value in plan.source.items() if value not in (None, "", 0)}
+    console.print(f"  source     {', '.join(f'{name} {value}' for name, value in given.items())}")
+    for file in plan.files:
+        console.print(f"  file       {file.path}, {file.size:,} bytes, sha256 {file.sha256[:12]}")
+    console.print(f"  tokenizer  {plan.vocab_size:,} tokens, sha256 {plan.tokenizer_sha256[:12]}")
+    parts = {"train": store.train, "valid": store.valid} if plan.valid_share else {"text": store.train}
+    for label, part in parts.items():
+        console.print(f"  {label:<9}  {len(part):,} tokens in {part.documents:,} documents")
+    console.print(f"  shards     {len(store.manifest.shards)}")
+    if reader is None or reader.sha256 != plan.tokenizer_sha256:
+        console.print("  windows    as text with --tokenizer, the one that the shards were built with")
+        return
+    tokens = store.train
+    for index in range(windows if len(tokens) else 0):
+        place = (2 * index + 1) * tokens.documents // (2 * windows)
+        begin = (
+            tokens.document_start(place)
+            if tokens.documents > windows
+            else (2 * index + 1) * len(tokens) // (2 * windows)
+        )
+        text = reader.decode(tokens.read(begin, min(length, len(tokens) - begin)).tolist())
+        console.print(f"  at {begin:,}: {text!r}")

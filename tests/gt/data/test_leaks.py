@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+
+from gt.data import leaks
+from gt.data.leaks import WINDOW, find_leaks
+from gt.data.store import Tokens
+
+RANDOM = np.random.default_rng(0)
+
+
+def tokens(array, every=1000, pieces=1, **options):
+    """Tokens in documents of equal length, in several arrays."""
+    arrays = np.array_split(np.asarray(array, dtype=np.uint16), pieces)
+    ends = np.cumsum([len(part) for part in arrays])
+    starts = np.arange(0, len(array), every)
+    per_array = [
+        starts[(starts >= end - len(part)) & (starts < end)] - (end - len(part))
+        for part, end in zip(arrays, ends, strict=True)
+    ]
+    return Tokens(arrays, per_array, **options)
+
+
+def planted(length, at, source):
+    """Training and validation text that share a passage of exactly this length."""
+    train, valid = RANDOM.integers(1, 60, 5000), RANDOM.integers(1, 60, 3000)
+    train[at : at + length] = valid[source : source + length]
+    train[at - 1], train[at + length] = 0, 0
+    return train, valid
+
+
+@pytest.mark.parametrize("trial", range(30))
+def test_every_passage_of_64_tokens_is_found_and_no_shorter_one(trial):
+    at, source = RANDOM.integers(1, 4900), RANDOM.integers(0, 2900)
+    train, valid = planted(WINDOW, at, source)
+    (leak,) = find_leaks([tokens(train, pieces=3)], [tokens(valid, pieces=2)])
+    assert leak.passages == 1
+    assert leak.documents == 0
+    assert leak.tokens == tuple(valid[source : source + WINDOW])
+    assert (leak.train_document, leak.valid_document) == (at // 1000, source // 1000)
+    train, valid = planted(WINDOW - 1, at, source)
+    assert find_leaks([tokens(train)], [tokens(valid)]) == []
+
+
+@pytest.mark.parametrize("at", ["begin", "end"])
+def test_at_the_ends_of_both(at):
+    train, valid = RANDOM.integers(0, 60, 999), RANDOM.integers(0, 60, 300)
+    where = slice(0, WINDOW) if at == "begin" else slice(-WINDOW, None)
+    train[where] = valid[where]
+    (leak,) = find_leaks([tokens(train)], [tokens(valid)])
+    assert leak.passages == 1
+
+
+def test_across_the_portions_in_which_it_is_looked_for(monkeypatch):
+    monkeypatch.setattr("gt.data.leaks._CHUNK", 100)
+    for at in range(150, 260, 7):
+        train, valid = planted(WINDOW, at, 2 * at)
+        (leak,) = find_leaks([tokens(train)], [tokens(valid)])
+        assert leak.passages == 1
+
+
+def test_separate_passages_are_counted_and_sources_named():
+    train, valid = RANDOM.integers(0, 60, 9000), RANDOM.integers(0, 60, 3000)
+    for at in (100, 2000, 7000):
+        train[at : at + 200] = valid[at // 3 : at // 3 + 200]
+    clean = RANDOM.integers(0, 60, 9000)
+    (leak,) = find_leaks([tokens(clean, name="clean"), tokens(train, name="dirty")], [tokens(valid, name="held out")])
+    assert (leak.train, leak.valid, leak.passages) == ("dirty", "held out", 3)
+    assert leak.tokens == tuple(train[100:164])
+
+
+def test_short_documents():
+    document = RANDOM.integers(0, 60, 20)
+    train, valid = RANDOM.integers(0, 60, 2000), RANDOM.integers(0, 60, 1000)
+    train[400:420], valid[60:80] = document, document
+    (leak,) = find_leaks([tokens(train, every=20, pieces=4)], [tokens(valid, every=20)])
+    assert (leak.documents, leak.passages) == (1, 0)
+    assert (leak.train_document, leak.valid_document) == (20, 3)
+    assert leak.tokens == tuple(document)
+    train[400:420] = document[::-1]
+    assert find_leaks([tokens(train, every=20)], [tokens(valid, every=20)]) == []
+
+
+def test_of_generated_text_whole_documents_count_alone():
+    train, valid = RANDOM.integers(0, 60, 3000), RANDOM.integers(0, 60, 1000)
+    train[120:190] = valid[20:90]
+    made = {"every": 100, "generated": True}
+    assert find_leaks([tokens(train, **made)], [tokens(valid, **made)]) == []
+    assert find_leaks([tokens(train, every=100)], [tokens(valid, **made)])[0].passages == 1
+    train[500:600] = valid[300:400]
+    (leak,) = find_leaks([tokens(train, **made)], [tokens(valid, **made)])
+    assert (leak.documents, leak.train_document, leak.valid_document) == (1, 5, 3)
+
+
+def test_text_that_repeats_itself_costs_no_more():
+    same = np.ones(200_000)
+    assert find_leaks([tokens(same)], [tokens(same[:50_000])])[0].passages == 1
+
+
+def test_nothing_to_compare():
+    some = tokens(RANDOM.integers(0, 60, 500))
+    assert find_leaks([some], []) == find_leaks([], [some]) == []
+    assert find_leaks([some], [Tokens([], [])]) == find_leaks([Tokens([], [])], [some]) == []
+
+
+def test_different_documents_and_stretches_have_different_hashes():
+    documents = np.unique(RANDOM.integers(0, 3, (6_000, 40), dtype=np.uint16), axis=0)
+    made = tokens(documents.ravel(), every=40, pieces=1, generated=True)
+    ((numbers, hashes),) = leaks._document_hashes(made, 40)
+    assert len(set(hashes.tolist())) == len(numbers) == len(documents) > 5_900
+    stretches = np.unique(np.lib.stride_tricks.sliding_window_view(documents.ravel(), 32), axis=0)
+    rolling = leaks._rolling(documents.ravel().astype(np.int64))
+    assert len(set(rolling.tolist())) == len(stretches) > 200_000

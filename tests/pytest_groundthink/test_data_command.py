@@ -1,0 +1,100 @@
+"""`groundthink data`: shards from the command line, and what is in them."""
+
+import hashlib
+
+import pytest
+
+from pytest_groundthink.cli import app
+
+
+@pytest.fixture
+def text(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    documents = (" ".join(f"{i} is {i * j}, so {j}." for j in range(20)) for i in range(300))
+    (tmp_path / "some.txt").write_text("\n<|endoftext|>\n".join(documents))
+    return tmp_path / "some.txt"
+
+
+def run(capsys, *arguments):
+    """Exit status, what was printed."""
+    try:
+        app(["data", *map(str, arguments)], result_action="return_value")
+        status = 0
+    except SystemExit as end:
+        status = end.code
+    return status, capsys.readouterr().out
+
+
+def test_build_and_inspect(text, capsys):
+    status, printed = run(capsys, "build", "some.txt", "--out", "s", "--vocab-size", 300, "--workers", 1)
+    assert status == 0
+    assert "training a tokenizer: s/tokenizer.json" in printed
+    assert "some.txt (valid): " in printed
+    status, again = run(capsys, "build", "some.txt", "--out", "s", "--workers", 1)
+    assert status == 0
+    assert "training a tokenizer" not in again
+    assert again.splitlines()[-1] == printed.splitlines()[-1]
+    assert again.splitlines()[-1].startswith("sha256: ")
+    status, printed = run(capsys, "inspect", "s", "--windows", 3, "--length", 12)
+    assert status == 0
+    assert "source     path some.txt" in printed
+    assert f"sha256 {hashlib.sha256((text.parent / 's' / 'tokenizer.json').read_bytes()).hexdigest()[:12]}" in printed
+    windows = [line for line in printed.splitlines() if line.startswith("  at ")]
+    assert len(windows) == 3
+    assert all(" is 0, so 0." in window for window in windows)
+    status, alone = run(capsys, "inspect", next(text.parent.glob("s/some-txt-*")))
+    assert status == 0
+    assert "train " in alone
+    assert "verified   every shard is as it was written" in run(capsys, "inspect", "s", "--verify")[1]
+    shard = next(text.parent.glob("s/*/00000.train.tokens.npy"))
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(content)
+    status, printed = run(capsys, "inspect", "s", "--verify")
+    assert status == 4
+    assert "00000.train.tokens.npy is not as it was written" in printed
+
+
+def test_sources_from_a_file(text, capsys):
+    (text.parent / "other.txt").write_text("Quite another text. " * 50)
+    (text.parent / "c.yaml").write_text("data:\n  - {path: some.txt, weight: 2}\nvalid: [other.txt]\nlength: 64\n")
+    status, printed = run(capsys, "build", "--config", "c.yaml", "--kind", "char", "--workers", 1)
+    assert status == 0
+    assert "other.txt: 1,000 tokens in 1 documents" in printed
+    assert "text       1,000 tokens in 1 documents" in run(capsys, "inspect", "runs/shards")[1]
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("data: [{path: some.txt, wieght: 2}]", "c.yaml: data[0] has an unknown key 'wieght'"),
+        ("data: some.txt", "c.yaml: data is 'some.txt': expected a list"),
+        ("dta: []", "c.yaml has no `data`"),
+        ("data: [", "c.yaml is no YAML"),
+        ("data: [none.txt]", "none.txt: no such file or folder"),
+        ("data: []", "no source: give files"),
+        ("{data: [some.txt], valid: [some.txt]}", "validation text occurs in training"),
+    ],
+)
+def test_bad_input_is_one_line(text, capsys, content, problem):
+    (text.parent / "c.yaml").write_text(content)
+    status, printed = run(capsys, "build", "--config", "c.yaml", "--kind", "char", "--workers", 1)
+    assert status == 4
+    (line,) = [line for line in printed.splitlines() if "groundthink data build: " in line]
+    assert problem in line
+
+
+def test_nothing_to_inspect(text, capsys):
+    status, printed = run(capsys, "inspect", ".")
+    assert status == 4
+    assert "holds no shards: expected a folder that `groundthink data build --out` made" in printed
+
+
+def test_an_interrupted_build_says_that_nothing_is_lost(text, capsys, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gt.data.dataset.prepare", interrupted)
+    status, printed = run(capsys, "build", "some.txt", "--kind", "char")
+    assert status == 130
+    assert "interrupted; what is finished is kept" in printed
