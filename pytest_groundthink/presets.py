@@ -36,7 +36,9 @@ def lay_under(app: App, commands: tuple[str, ...], arguments: ArgumentCollection
     except ValueError as error:
         print(f"groundthink train: {error}", file=sys.stderr)
         sys.exit(4)
-    Dict(values, use_commands_as_keys=False, source="preset")(app, commands, arguments)
+    for command in reversed(commands):  # by command, or a setting named as another command (`data`) would be left out
+        values = {command: values}
+    Dict(values, source="preset")(app, commands, arguments)
 
 
 def preset_names() -> list[str]:

@@ -23,6 +23,8 @@ WATCHED = {"grad_norm": ("G3", "grad_norm"), "rm_ratio": ("G4", "grad_ratio")}
 """Value of the log: check and metric whose PASS band it is watched with."""
 
 SHOWN_WARNINGS = 5
+WIDEST = 300
+"""Characters of a line of a comparison, at most."""
 
 Show = Callable[[dict[str, Any]], None]
 
@@ -54,7 +56,12 @@ def run_and_report(config: TrainConfig, compare: tuple[str, ...], seeds: int, co
 
             out = train(config, show, gates)
     if compare:
-        console.print(comparison_table(record["table"]))
+        for table in comparison_tables(record["table"]):
+            # Figures cut short are worth nothing: a narrow terminal breaks the lines instead.
+            narrow = console.width
+            console.width = max(narrow, console.measure(table, options=console.options.update(width=WIDEST)).maximum)
+            console.print(table)
+            console.width = narrow
         written = Path(config.out) / "compare.json"
         console.print(f"record: {written}", highlight=False, markup=False, soft_wrap=True)
         return
@@ -143,36 +150,48 @@ def one_line(line: Mapping[str, Any], steps: int) -> str:
     return "\n".join(["  ".join(filter(None, parts)), *(f"  {warning}" for warning in line.get("warnings", ()))])
 
 
-COLUMNS = {
+OUTCOME = {
     "model": ("model", "s"),
     "parameters": ("parameters", ",d"),
     "loss": ("loss", ".3f"),
-    "valid_loss": ("validation loss", ".3f"),
+    "valid_loss": ("validation", ".3f"),
     "valid_loss_sd": ("sd", ".3f"),
     "loss_ratio": ("ratio", ".3f"),
-    "seconds": ("time (s)", ".1f"),
+    "seconds": ("time, s", ",.1f"),
     "time_ratio": ("ratio", ".2f"),
     "tokens_per_s": ("tokens/s", ",.0f"),
-    "memory_mib": ("memory (MiB)", ",.0f"),
+    "memory_mib": ("MiB", ",.0f"),
     "memory_ratio": ("ratio", ".2f"),
-    "rm_ratio": ("R/M", ".2f"),
-    "variance_ratio": ("variance R/M", ".3g"),
-    "gate_first": ("gate first", ".2f"),
-    "gate_last": ("gate last", ".2f"),
 }
-"""Columns of a comparison by the key of its rows: heading and format. Ratios are to the first model."""
+"""Columns of a comparison by the key of its rows: heading and format. Each ratio is to the first model."""
+
+BALANCE = {
+    "model": ("model", "s"),
+    "rm_ratio": ("gradients R/M", ".2f"),
+    "variance_ratio": ("variance R/M", ".3g"),
+    "gate_first": ("gate at first", ".2f"),
+    "gate_last": ("at last", ".2f"),
+}
+"""Columns of the second table: what the two components of a hybrid do, at the last line of the log."""
 
 
-def comparison_table(rows: list[dict[str, Any]]) -> Table:
-    """The table of the documents' comparison (fusion document, observation 17), one row for each model."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    shown = [key for key in COLUMNS if any(row.get(key) is not None for row in rows)]
-    for key in shown:
-        table.add_column(COLUMNS[key][0], justify="left" if key == "model" else "right")
-    for row in rows:
-        table.add_row(*(number(row.get(key), COLUMNS[key][1]) for key in shown))
+def comparison_tables(rows: list[dict[str, Any]]) -> list[Table]:
+    """The table of the documents' comparison (fusion document, observation 17), and that of the components."""
+    outcome = _table(OUTCOME, rows)
     failed = [f"{row['model']}: {row['failed']}" for row in rows if row.get("failed")]
-    table.caption, table.caption_justify = "\n".join(failed) or None, "left"
+    outcome.caption, outcome.caption_justify = "\n".join(failed) or None, "left"
+    two = [row for row in rows if row.get("rm_ratio") is not None]
+    return [outcome, _table(BALANCE, two)] if two else [outcome]
+
+
+def _table(columns: Mapping[str, tuple[str, str]], rows: list[dict[str, Any]]) -> Table:
+    """A row for each model; columns that would be empty are left out."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    shown = [key for key in columns if any(row.get(key) is not None for row in rows)]
+    for key in shown:
+        table.add_column(columns[key][0], justify="left" if key == "model" else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(number(row.get(key), columns[key][1]) for key in shown))
     return table
 
 

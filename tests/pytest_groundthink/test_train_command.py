@@ -13,7 +13,7 @@ from gt.data.config import DataSource
 from gt.training.config import TrainConfig
 from pytest_groundthink import cli
 from pytest_groundthink.presets import preset_names
-from pytest_groundthink.report.training import comparison_table, live_table, run_and_report, watched_gates
+from pytest_groundthink.report.training import comparison_tables, live_table, run_and_report, watched_gates
 
 LINE = {"step": 2, "loss": 5.0, "grad_norm": 1.0, "lr": 1e-3, "tokens_per_s": 9, "seconds": 1.0, "valid_loss": 5.5}
 
@@ -138,7 +138,7 @@ def test_a_terminal_shows_the_last_line_of_every_run_and_the_latest_warnings(
     assert "A 0 step 7: spike" in shown
     assert shown.split("step 7: spike")[-1].count("spike") == 0
     assert [line.split() for line in shown.splitlines()[-4:-1]] == [
-        ["model", "validation", "loss"],
+        ["model", "validation"],
         ["A", "4.500"],
         ["B", "4.250"],
     ]
@@ -163,10 +163,11 @@ def test_tables_show_what_is_missing_as_a_dash() -> None:
         {"model": "A", "parameters": 5000, "loss": 1.25, "loss_ratio": 1.0, "rm_ratio": 0.5},
         {"model": "B", "parameters": 6000, "loss": None, "loss_ratio": None, "failed": "loss is nan at step 3"},
     ]
-    console.print(comparison_table(rows))
+    console.print(*comparison_tables(rows))
     text = console.export_text()
     live = text.splitlines()[1].split()
     assert live == ["2/4", "5.000", "5.500", "-", "-", "1.0e-03", "0.10", "-", "0.30", "9", "0:01", "-"]
-    assert text.splitlines()[4].split() == ["B", "6,000", "-", "-", "-"]
+    assert text.splitlines()[4].split() == ["B", "6,000", "-", "-"]
+    assert text.splitlines()[-2:] == ["model  gradients R/M  ", "A               0.50  "]
     assert "B: loss is nan at step 3" in text
     assert "seconds" not in text
