@@ -29,6 +29,7 @@ PAPERS = [
     "benchmarks/README.md",
     "docs/bench.md",
     "docs/published-weights.md",
+    "docs/training.md",
 ]
 GPU = re.compile(r"^(nvidia-|cuda-|triton)")
 

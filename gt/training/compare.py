@@ -17,6 +17,7 @@ from gt.bench.memory import predict
 from gt.checkpoint import write_atomically
 from gt.kernels import BACKENDS, resolve
 from gt.models.config import parameter_counts
+from gt.registry import ModelSpec
 from gt.training.config import TrainConfig
 from gt.training.inputs import Inputs, open_inputs
 from gt.training.interrupt import asked_to_stop
@@ -40,8 +41,8 @@ def compare_models(
     loss is no longer finite drops out; the others go on.
 
     Args:
-        models: Names; the first is what the others are compared with.
-        config: Settings of all of them; `model` is not looked at.
+        models: Names; the first is what the others are compared with. A bare one takes the scale of `config.model`.
+        config: Settings of all of them.
         seeds: Runs of each, with `seed`, `seed` + 1, ...
         report: Called with every line of every log, with `model` and `seed` in it.
         gates: Bands to warn by.
@@ -53,7 +54,7 @@ def compare_models(
         ValueError: If a setting, a file or the text does not fit.
         KeyboardInterrupt: At Ctrl-C, when the state of every run has been saved.
     """
-    names = [registry.resolve(model).name for model in models]
+    names = [_spec(model, config).name for model in models]
     if len(set(names)) < len(names):
         raise ValueError(f"compare names {', '.join(names)}: expected each model once")
     out = Path(config.out)
@@ -115,6 +116,13 @@ def compare_models(
     text = json.dumps(record, indent=2) + "\n"
     write_atomically(out / "compare.json", lambda partial: partial.write_text(text, encoding="utf-8"))
     return dict(record)
+
+
+def _spec(name: str, config: TrainConfig) -> ModelSpec:
+    """The model of a name, at the scale of the settings' own model where the name gives none."""
+    if "@" in name or name.strip().upper() in registry.ALIASES:
+        return registry.resolve(name)
+    return registry.resolve(name, registry.resolve(config.model).scale)
 
 
 def _inputs(config: TrainConfig, seeds: int) -> dict[int, Inputs]:
