@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Self
 
 import torch
@@ -38,10 +38,10 @@ class Sessions:
         """Read the next stretch of text of every conversation.
 
         Args:
-            texts: One text per conversation, none empty.
+            texts: One text per conversation; one whose text is empty stays where it is.
 
         Raises:
-            ValueError: If their number does not fit, or a text has no token.
+            ValueError: If their number does not fit, or a conversation begins with an empty text.
         """
         if len(texts) != self.count:
             raise ValueError(f"got {len(texts)} texts for {self.count} conversations")
@@ -50,14 +50,17 @@ class Sessions:
     @torch.no_grad()
     def feed_tokens(self, rows: Sequence[Sequence[int]]) -> None:
         """As `feed`, with token ids."""
-        if not all(rows):
-            raise ValueError("a conversation got an empty text: there is nothing to read")
+        waiting = [index for index, row in enumerate(rows) if not row]
+        ends: list[_End] = []
+        if waiting:
+            if self._state is None or self._logits is None:
+                raise ValueError("a conversation begins with an empty text: there is nothing to read")
+            ends.append((waiting, self._state.select(waiting), self._logits[waiting]))
         # A recurrent state has no padding mask: rows of equal length are read together.
         by_length: dict[int, list[int]] = defaultdict(list)
         for index, row in enumerate(rows):
             by_length[len(row)].append(index)
-        ends: list[_End] = []
-        for length in sorted(by_length):
+        for length in sorted(by_length.keys() - {0}):
             for start in range(0, len(by_length[length]), MAX_ROWS):
                 chosen = by_length[length][start : start + MAX_ROWS]
                 tokens = torch.tensor([list(rows[i]) for i in chosen], device=self._device)
@@ -72,14 +75,14 @@ class Sessions:
 
         Args:
             max_tokens: Most tokens to generate.
-            stop: A conversation ends with the first token that contains this text, or at the end-of-text token.
+            stop: A conversation ends with the token that completes this text, or at the end-of-text token.
 
         Raises:
             ValueError: If nothing was fed yet, or no token is asked for.
         """
         if max_tokens < 1:
             raise ValueError(f"cannot generate {max_tokens} tokens: ask for at least one")
-        stops = self._stop_tokens(stop) if stop is not None else frozenset[int]()
+        ended = self._end_of_answer(stop)
         rows: list[list[int]] = []
         ends: list[_End] = []
         for state, logits in self._slices():
@@ -93,7 +96,7 @@ class Sessions:
                 for row, token in zip(alive, chosen.tolist(), strict=True):
                     rows[row].append(token)
                 last = position + 1 == max_tokens
-                over = [i for i, row in enumerate(alive) if last or rows[row][-1] in stops]
+                over = [i for i, row in enumerate(alive) if last or ended(rows[row])]
                 if over:
                     ends.append(([alive[i] for i in over], state.select(over), logits[over]))
                     going = [i for i in range(len(alive)) if i not in set(over)]
@@ -103,11 +106,15 @@ class Sessions:
         self._move_to(ends)
         return [self.tokenizer.decode(self._until_end(row)) for row in rows]
 
-    def _stop_tokens(self, stop: str) -> frozenset[int]:
-        tokens = {token for token in range(self.tokenizer.vocab_size) if stop in self.tokenizer.decode([token])}
-        if self.tokenizer.end_of_text is not None:
-            tokens.add(self.tokenizer.end_of_text)
-        return frozenset(tokens)
+    def _end_of_answer(self, stop: str | None) -> Callable[[list[int]], bool]:
+        """Whether the newest token of an answer ends it: the end-of-text token, or the one that completes `stop`."""
+        end, decode = self.tokenizer.end_of_text, self.tokenizer.decode
+        if not stop:
+            return lambda row: row[-1] == end
+        # Most tokens cannot be the last of the text; of the others, as many may be part of it as it has bytes.
+        closing = {token for token in range(self.tokenizer.vocab_size) if stop[-1] in decode([token])}
+        longest = len(stop.encode())
+        return lambda row: row[-1] == end or (row[-1] in closing and stop in decode(row[-longest:]))
 
     def _move_to(self, ends: list[_End]) -> None:
         """Put every conversation at its new point. What was there is not touched: forks share it."""

@@ -111,6 +111,10 @@ def test_what_plans_loads_without_torch(module: str) -> None:
     assert loaded_after(f"import {module}") == set()
 
 
+def test_building_processes_load_no_torch() -> None:
+    assert loaded_after("import gt.data.dataset, gt.data.shard_writer") == {"numpy"}
+
+
 @pytest.mark.parametrize("name", sources("gt", "pytest_groundthink", "suites", "benchmarks", "docs"))
 def test_files_can_be_read_in_one_sitting(name: str) -> None:
     assert len((ROOT / name).read_text(encoding="utf-8").splitlines()) <= 400

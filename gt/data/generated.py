@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from gt.checkpoint import sha256_of
+from gt.data import conversations
 from gt.data.config import DataSource
+from gt.data.conversations import Example, Material
+from gt.data.conversations.material import NOTHING
+from gt.data.conversations.render import encode_examples
 from gt.resources import fixtures_dir
 from gt.tokenizers import Tokenizer
 
 DEFAULT_COUNT = 100_000
-
-GENERATOR = "gt.data.conversations"
 
 MATERIAL_CHARACTERS = 16_000_000
 """Prose that is read for words and sentences, from the first."""
@@ -27,34 +27,38 @@ def generated_count(source: DataSource) -> int:
     return source.count or DEFAULT_COUNT
 
 
-def material_of(texts: Iterable[str]) -> Any:
-    """The generator's `Material` of prose: words and sentences, so that it speaks of what the model reads elsewhere."""
-    return importlib.import_module(GENERATOR).Material.of(_first(texts, MATERIAL_CHARACTERS))
+def material_of(texts: Iterable[str]) -> Material:
+    """Words and sentences of prose, so that conversations speak of what the model reads elsewhere."""
+    return Material.of(_first(texts, MATERIAL_CHARACTERS))
 
 
-def conversations(source: DataSource, material: Any, start: int, stop: int) -> Iterator[Any]:
-    """Examples `start` to `stop` of a source: tuples of spans.
-
-    Args:
-        source: Which ones.
-        material: What `material_of` found in the source's prose; None if it has none.
-        start: Number of the first.
-        stop: Number after the last.
-    """
-    options = {} if material is None else {"material": material}
-    mixture = importlib.import_module(GENERATOR).mixture(source.skills, source.seed, start, **options)
+def examples_of(source: DataSource, start: int, stop: int, material: Material = NOTHING) -> Iterator[Example]:
+    """Conversations `start` to `stop` of a source; `material` is what `material_of` found in its prose."""
+    mixture = conversations.mixture(source.skills, source.seed, start, material=material)
     return (example for _, example in itertools.islice(mixture, stop - start))
 
 
-def encoded_conversations(
-    source: DataSource, material: Any, start: int, stop: int, tokenizer: Tokenizer
+def encoded_examples(
+    source: DataSource, start: int, stop: int, tokenizer: Tokenizer, material: Material = NOTHING
 ) -> Iterator[tuple[str, list[int], list[int]]]:
     """Conversations `start` to `stop`: text, tokens, and the weight of each token in sixteenths."""
-    examples = list(conversations(source, material, start, stop))
-    encode = importlib.import_module(f"{GENERATOR}.render").encode_examples
-    encoded = encode(examples, tokenizer, answer_weight=source.answer_weight, user_weight=source.user_weight)
+    examples = list(examples_of(source, start, stop, material))
+    encoded = encode_examples(examples, tokenizer, source.answer_weight, source.user_weight)
     for example, (ids, weights) in zip(examples, encoded, strict=True):
         yield text_of(example), ids, weights
+
+
+def text_of(example: Example) -> str:
+    """A conversation as it is read."""
+    return "".join(span.text for span in example)
+
+
+@cache
+def generator_sha256() -> str:
+    """Hash of all that decides what is generated: the generator, and the evaluation that it keeps clear of."""
+    folder = Path(conversations.__file__).parent
+    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    return sha256_of(*sorted(files), *sorted(fixtures_dir().glob("canar*.yaml")))
 
 
 def _first(texts: Iterable[str], characters: int) -> Iterator[str]:
@@ -63,16 +67,3 @@ def _first(texts: Iterable[str], characters: int) -> Iterator[str]:
         characters -= len(text)
         if characters <= 0:
             return
-
-
-def text_of(example: Any) -> str:
-    """A conversation as it is read."""
-    return "".join(span.text for span in example)
-
-
-@cache
-def generator_sha256() -> str:
-    """Hash of all that decides what is generated: the generator's files, and the evaluation's, which it keeps clear of."""
-    folder = Path(str(importlib.import_module(GENERATOR).__file__)).parent
-    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
-    return sha256_of(*sorted(files), *sorted(fixtures_dir().glob("canar*.yaml")))

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from gt.data.config import DataSource
-from gt.data.generated import encoded_conversations
+from gt.data.generated import encoded_examples
 from gt.data.sources import prose_material
 from gt.data.split import Routed, held_out
 from gt.data.store import PARTS, WEIGHT_UNIT, Integers, Plan, Shard, ShardPart, shard_file
@@ -76,7 +76,7 @@ def write_shard(job: ShardJob) -> Shard:
     else:
         characters = 0
         material = prose_material(job.source)
-        found = encoded_conversations(job.source, material, job.start, job.stop, tokenizer)
+        found = encoded_examples(job.source, job.start, job.stop, tokenizer, material)
         for text, ids, weights in found:
             parts["valid" if held_out(text, job.plan.valid_share) else "train"].add_example(ids, weights)
             characters += len(text)

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gt.data.config import HUGGING_FACE, DataSource
+from gt.data.conversations import Material
+from gt.data.conversations.material import NOTHING
 from gt.data.corpus import DOCUMENT_SEPARATOR
-from gt.data.generated import conversations, generated_count, material_of, text_of
+from gt.data.generated import examples_of, generated_count, material_of, text_of
 from gt.data.text_files import PACKED, open_text
 
 PIECE = 1 << 16
@@ -120,24 +122,23 @@ def texts(sources: Iterable[DataSource], characters: int | None = None) -> Itera
 def _texts_of(source: DataSource) -> Iterator[str]:
     if not source.is_generated:
         return (piece.text for piece in pieces(source))
-    found = conversations(source, prose_material(source), 0, generated_count(source))
-    return map(text_of, found)
+    return map(text_of, examples_of(source, 0, generated_count(source), prose_material(source)))
 
 
-def prose_material(source: DataSource) -> Any:
-    """What the conversations of a source take from their prose; None if they have none.
+def prose_material(source: DataSource) -> Material:
+    """What the conversations of a source take from their prose.
 
     Raises:
         ValueError: If it cannot be read.
     """
     if source.prose is None:
-        return None
+        return NOTHING
     states = (path.stat() for path in source_files(source))
     return _material(source.prose, tuple((state.st_size, state.st_mtime_ns) for state in states))
 
 
 @cache
-def _material(prose: str, states: tuple[tuple[int, int], ...]) -> Any:
+def _material(prose: str, states: tuple[tuple[int, int], ...]) -> Material:
     return material_of(piece.text for piece in pieces(DataSource(path=prose)))
 
 

@@ -1,13 +1,16 @@
-"""C1: is a fact that was stated in a conversation recalled when it is asked for?"""
+"""C: what a conversation carries from turn to turn. A canary is a row: its conversations, and the scorer of answers."""
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from gt.data.dialogues import RecallItem, recall_items, score_recall
+import msgspec
+
+from gt.data.dialogues import CanaryItem, Score, bullet_items, persona_items, recall_items, score_bullets, score_facts
 from gt.measurement import Measurement, measured
 from gt.session import Sessions
 from gt.stats import cluster_bootstrap
@@ -15,82 +18,126 @@ from gt.stats import cluster_bootstrap
 if TYPE_CHECKING:
     from gt.subject import Subject
 
-ANSWER_TOKENS = 32  # room for the value at the end of a sentence; an answer that ends earlier costs less
-LINE_END = "\n"  # an answer is one line
-RANKED_RIVALS = 3  # values that the stated one is ranked against: chance is 1 in 4
-EXAMPLES = 5  # answers kept in the scorecard, right and wrong
+LINE_END = "\n"
+NEXT_TURN = "\nUser:"
+
+WRONG_KEPT, RIGHT_KEPT = 20, 3
+"""Answers kept in the scorecard."""
 
 
-def recall_at_once(subject: Subject) -> tuple[Measurement, ...]:
-    """C1a: the question follows the statement."""
-    return _recall(subject, fillers=0)
+class Canary(msgspec.Struct, frozen=True, kw_only=True):
+    """One canary.
 
-
-def recall_after_three(subject: Subject) -> tuple[Measurement, ...]:
-    """C1b-lite: three unrelated sentences lie between statement and question."""
-    return _recall(subject, fillers=3)
-
-
-def _recall(subject: Subject, fillers: int) -> tuple[Measurement, ...]:
-    """Recall rate with its cluster-bootstrap interval, beside the rate without the fact.
-
-    An answer is right if it names the value and none of the rivals; greedy decoding. The control is the same
-    conversation with a neutral turn in the statement's place: what is right there is chance. Recorded to explain: how
-    often the value is the most likely of all its rivals, whatever the model would say of its own accord.
+    Attributes:
+        items: Makes its conversations from their number and the seed.
+        score: Scores an answer.
+        control: What the control conversations lack, in words.
+        stop: Where an answer ends.
+        max_tokens: Most tokens of an answer; one that ends earlier costs less.
     """
-    items = recall_items(fillers, subject.size("canary_items"), subject.seed)
+
+    items: Callable[[int, int], list[CanaryItem]]
+    score: Callable[[CanaryItem, str], Score] = score_facts
+    control: str = "the fact"
+    stop: str = LINE_END
+    max_tokens: int = 32
+
+
+CANARIES: dict[str, Canary] = {
+    "C1a": Canary(items=partial(recall_items, 0)),
+    "C1b-lite": Canary(items=partial(recall_items, 3)),
+    "C1b": Canary(items=partial(recall_items, 5)),
+    "C1c": Canary(items=partial(recall_items, 10)),
+    "C4a": Canary(items=bullet_items, score=score_bullets, control="the instruction", stop=NEXT_TURN, max_tokens=64),
+    "C5a": Canary(items=partial(persona_items, 2), control="that fact of the persona"),
+}
+
+
+def measure(subject: Subject, check: str) -> tuple[Measurement, ...]:
+    """Rate of right answers with its cluster-bootstrap interval, beside the rate of the control; greedy decoding.
+
+    What is right in the control, whose conversations lack what the answer depends on, is chance. Recorded to explain:
+    how often the right answer is the likeliest of a few candidates, whatever the model would say of its own accord;
+    the other properties that the scorer sees; the rate of each kind; and wrong answers with what was said.
+
+    Args:
+        subject: What is measured.
+        check: A row of `CANARIES`.
+    """
+    canary = CANARIES[check]
+    items = canary.items(subject.size("canary_items"), subject.seed)
     told = _read(subject, [item.turns for item in items], "conversations")
-    first = _ranked_first(subject, told, items)
-    answers = told.generate(ANSWER_TOKENS, stop=LINE_END)
-    controls = _read(subject, [item.control for item in items], "controls").generate(ANSWER_TOKENS, stop=LINE_END)
-    right = [score_recall(answer, item.answer, item.rivals) for answer, item in zip(answers, items, strict=True)]
-    chance = [score_recall(answer, item.answer, item.rivals) for answer, item in zip(controls, items, strict=True)]
-    rate, interval = _rate(items, right, subject.seed)
-    control_rate, control_interval = _rate(items, chance, subject.seed)
-    rank_chance = 1 / (1 + RANKED_RIVALS)
-    rank_rate, rank_interval = _rate(items, first, subject.seed)
-    examples = [
-        {"question": item.turns[-1], "expected": item.answer, "got": answer, "right": ok}
-        for item, answer, ok in list(zip(items, answers, right, strict=True))[:: max(1, len(items) // EXAMPLES)]
-    ]
-    note = f"without the fact {control_rate:.1%}"
+    ranked = _ranked_first(subject, told, items)
+    answers = told.generate(canary.max_tokens, canary.stop)
+    without = _read(subject, [item.control for item in items], "controls").generate(canary.max_tokens, canary.stop)
+    scores = [canary.score(item, answer) for item, answer in zip(items, answers, strict=True)]
+    chance = [canary.score(item, answer) for item, answer in zip(items, without, strict=True)]
+
+    def rate(metric: str, right: Sequence[bool], **fields: Any) -> Measurement:
+        clusters: dict[str, list[float]] = defaultdict(list)
+        for item, ok in zip(items, right, strict=True):
+            clusters[item.template].append(float(ok))
+        value, low, high = cluster_bootstrap(clusters, seed=subject.seed)
+        return measured(metric, value, n=len(items), ci95=(low, high), **fields)
+
+    control = rate("control_rate", [score.right for score in chance])
+    also = dict.fromkeys(name for score in (*scores, *chance) for name in score.also)
     return (
-        measured("rate", rate, n=len(items), ci95=interval, note=note, detail={"examples": examples}),
-        measured("control_rate", control_rate, n=len(items), ci95=control_interval),
-        measured(
-            "likelihood_rank_rate",
-            rank_rate,
-            n=len(items),
-            ci95=rank_interval,
-            note=f"chance {rank_chance:.0%}",
+        rate(
+            "rate",
+            [score.right for score in scores],
+            note=f"without {canary.control} {control.value:.1%}",
+            detail=_report(items, answers, scores),
         ),
+        control,
+        *(rate(name, [score.also.get(name, False) for score in scores]) for name in also),
+        rate("likelihood_rank_rate", ranked, note=f"chance {1 / len(items[0].candidates):.0%}"),
     )
 
 
 def _read(subject: Subject, conversations: Sequence[tuple[str, ...]], what: str) -> Sessions:
     """Read conversations turn by turn, up to where the model must answer."""
     sessions = Sessions(subject.model, subject.tokenizer, len(conversations))
-    turns = len(conversations[0])
+    turns = max(map(len, conversations))
     for turn in range(turns):
-        sessions.feed([conversation[turn] for conversation in conversations])
+        sessions.feed([conversation[turn] if turn < len(conversation) else "" for conversation in conversations])
         subject.progress(turn + 1, turns, what)
     return sessions
 
 
-def _ranked_first(subject: Subject, sessions: Sessions, items: Sequence[RecallItem]) -> list[bool]:
-    """Whether the stated value is more likely as the next words than a few of its rivals, others for every item."""
-    own = sessions.score([f" {item.answer}" for item in items])
+def _ranked_first(subject: Subject, sessions: Sessions, items: Sequence[CanaryItem]) -> list[bool]:
+    """Whether the right candidate of each item is likelier as the next words than its others."""
+    own = sessions.score([item.candidates[0] for item in items])
     best = [-math.inf] * len(items)
-    for number in range(RANKED_RIVALS):
-        rivals = [item.rivals[(index + number) % len(item.rivals)] for index, item in enumerate(items)]
-        best = list(map(max, best, sessions.score([f" {rival}" for rival in rivals])))
-        subject.progress(number + 1, RANKED_RIVALS, "likelihoods")
+    others = len(items[0].candidates) - 1
+    for number in range(1, others + 1):
+        best = list(map(max, best, sessions.score([item.candidates[number] for item in items])))
+        subject.progress(number, others, "likelihoods")
     return [mine > other for mine, other in zip(own, best, strict=True)]
 
 
-def _rate(items: Sequence[RecallItem], right: Sequence[bool], seed: int) -> tuple[float, tuple[float, float]]:
-    clusters: dict[str, list[float]] = defaultdict(list)
-    for item, ok in zip(items, right, strict=True):
-        clusters[item.template].append(float(ok))
-    rate, low, high = cluster_bootstrap(clusters, seed=seed)
-    return rate, (low, high)
+def _report(items: Sequence[CanaryItem], answers: Sequence[str], scores: Sequence[Score]) -> dict[str, Any]:
+    """Rates by kind, why answers were wrong, and a sample of them."""
+    kinds: dict[str, list[bool]] = defaultdict(list)
+    for item, score in zip(items, scores, strict=True):
+        kinds[item.kind].append(score.right)
+    told = [
+        {
+            "template": item.template,
+            "said": item.said,
+            "asked": item.turns[-1].splitlines()[0].removeprefix("User: "),
+            "expected": list(item.expected),
+            "got": answer,
+            "why": score.why,
+        }
+        for item, answer, score in zip(items, answers, scores, strict=True)
+    ]
+    wrong = [one for one, score in zip(told, scores, strict=True) if not score.right]
+    right = [one for one, score in zip(told, scores, strict=True) if score.right]
+    return {
+        "by_kind": {kind: {"rate": sum(own) / len(own), "n": len(own)} for kind, own in sorted(kinds.items())},
+        "why_wrong": dict(Counter(score.why for score in scores if not score.right).most_common()),
+        # Items go round the templates: the first ones are of different templates.
+        "wrong": wrong[:WRONG_KEPT],
+        "right": right[:RIGHT_KEPT],
+    }

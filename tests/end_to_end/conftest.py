@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +101,7 @@ def probe(subject: Any, check: str) -> Probed:
         "S3": states.determinism,
         "S4": states.contribution,
         "L2": learning.naive_baseline,
-        "C1a": canaries.recall_at_once,
-        "C1b-lite": canaries.recall_after_three,
+        **{name: partial(canaries.measure, check=name) for name in canaries.CANARIES},
     }
     measurements = probes[check](subject)
     status, reason, _ = BOOK.checks[check].bands["default"].judge(measurements, BOOK.checks[check].metrics)

@@ -7,7 +7,6 @@ from gt.data.config import DataSource
 from gt.data.dataset import prepare
 from gt.data.shards import build_store
 from gt.tokenizers import train_bpe, train_char
-from tests.gt.data import stand_in
 
 LICENCE = " ".join(f"You may copy this text {i} times if you keep the notice number {i * i}." for i in range(12))
 
@@ -92,13 +91,12 @@ def test_training_text_is_no_validation_text(train, tokenizer, tmp_path):
         prepare([train], tokenizer, tmp_path / "s", valid=[train])
 
 
-def test_conversations_beside_prose(train, tokenizer, tmp_path, monkeypatch):
-    stand_in.install(monkeypatch, tmp_path)
+def test_conversations_beside_prose(train, tokenizer, tmp_path):
     talk = DataSource(path="conversations:", count=400, weight=0.5)
     dataset = prepare([train, talk], tokenizer, tmp_path / "s")
     assert [(part.weight, part.start) for part in dataset.train] == [(1, "anywhere"), (0.5, "document")]
     assert dataset.train[1].tokens.generated
-    assert MixtureBatches(dataset.train, 8, 64, 0).batch(0).weights_BT.max() == 4
+    assert MixtureBatches(dataset.train, 8, 200, 0).batch(0).weights_BT.max() == 4
     with pytest.raises(ValueError, match=r"validation text occurs in training: 50 documents of conversations: are in"):
         prepare([talk], tokenizer, tmp_path / "s", valid=[DataSource(path="conversations:", count=50)])
 

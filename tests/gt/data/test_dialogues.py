@@ -72,12 +72,12 @@ def test_items_are_balanced(fillers):
     per_template = Counter(item.template for item in items)
     assert len(per_template) == 40
     assert set(per_template.values()) == {10}
-    assert len({(item.template, item.answer) for item in items}) == 400
+    assert len({(item.template, item.expected) for item in items}) == 400
     templates_per_kind = Counter(name.split("/")[0] for name in per_template)
     assert set(templates_per_kind) == set(DATA.kinds)
     assert max(templates_per_kind.values()) - min(templates_per_kind.values()) <= 1
     for kind, values in DATA.kinds.items():
-        uses = Counter(item.answer for item in items if item.kind == kind)
+        uses = Counter(item.expected[0] for item in items if item.kind == kind)
         counts = [uses[value] for value in values]
         assert max(counts) - min(counts) <= 1
 
@@ -87,7 +87,7 @@ def test_any_number_of_items_is_spread_over_templates(n):
     items = recall_items(0, n=n, seed=2)
     per_template = Counter(item.template for item in items)
     assert len(items) == n
-    assert len({(item.template, item.answer) for item in items}) == n
+    assert len({(item.template, item.expected) for item in items}) == n
     assert max(per_template.values()) - min(per_template.values()) <= 1
     assert len(per_template) >= min(n, 40)
 
@@ -100,14 +100,18 @@ def test_a_conversation_states_the_fact_once_and_its_control_never(fillers):
         assert item.turns[-1].startswith("User: ")
         assert item.turns[-1].endswith("?\nAssistant:")
         assert all(re.fullmatch(r"User: .+\nAssistant: .+\n", turn) for turn in (*item.turns[:-1], item.control[0]))
-        assert mentions(item.turns[0], item.answer)
+        (answer,) = item.expected
+        assert mentions(item.turns[0], answer)
+        assert mentions(item.said, answer)
         assert len(set(item.turns)) == len(item.turns)
         rest = "".join(item.turns[1:])
-        for value in (item.answer, *item.rivals):
+        for value in (answer, *item.rivals):
             assert not mentions(rest, value)
             assert not mentions(item.control[0], value)
-        assert set(item.rivals) | {item.answer} == set(DATA.kinds[item.kind])
-        assert item.answer not in item.rivals
+        assert set(item.rivals) | {answer} == set(DATA.kinds[item.kind])
+        assert answer not in item.rivals
+        assert item.candidates[0] == f" {answer}"
+        assert len(set(item.candidates)) == 4
 
 
 def test_the_seed_alone_decides():
@@ -117,7 +121,7 @@ def test_the_seed_alone_decides():
 
 def test_facts_and_first_fillers_are_the_same_at_every_distance():
     for near, far in zip(recall_items(3, seed=4), recall_items(10, seed=4), strict=True):
-        assert (near.template, near.answer) == (far.template, far.answer)
+        assert (near.template, near.expected) == (far.template, far.expected)
         assert near.turns[0] == far.turns[0]
         assert near.control[0] == far.control[0]
         assert [t.split("\n")[0] for t in near.turns[1:4]] == [t.split("\n")[0] for t in far.turns[1:4]]

@@ -1,3 +1,4 @@
+import itertools
 import os
 import subprocess
 import sys
@@ -7,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gt.data import conversations
 from gt.data.config import DataSource
+from gt.data.generated import text_of
 from gt.data.shards import build_store, store_folder
 from gt.data.sources import PIECE
 from gt.data.split import FEW_DOCUMENTS, held_out
 from gt.data.store import WEIGHT_UNIT, Store
 from gt.tokenizers import Tokenizer, train_bpe, train_char
-from tests.gt.data import stand_in
 
 SMALL = 20_000  # characters of a shard
 
@@ -108,31 +110,44 @@ class TestContent:
         assert store.train.read(0, 6).tolist() == [size - 1] * 5 + [0]
 
     def test_conversations_carry_weights(self, tokenizer, tmp_path, monkeypatch):
-        stand_in.install(monkeypatch, tmp_path)
         monkeypatch.setattr("gt.data.shards.SHARD_EXAMPLES", 70)
-        source = DataSource(path="conversations:", count=500, seed=4, skills={"copy": 1.0}, user_weight=8)
+        source = DataSource(path="conversations:", count=500, seed=4, skills={"recall": 1, "several": 2}, user_weight=8)
         store = build_store(source, tokenizer, tmp_path / "s", valid_share=0.2)
         assert store.generated
         assert store.train.weighted
         reader = Tokenizer(tokenizer)
-        train = texts(store.train, reader)
-        assert train[0] == "User: Go on. copy is 4-0.\nAssistant: 0\n"
-        assert len(train) + len(texts(store.valid, reader)) == 500
-        assert 60 < store.valid.documents < 140
-        weights = store.train.read_weights(0, store.train.document_start(1))
-        ids = store.train.read(0, len(weights))
-        assert reader.decode(ids[weights == 64].tolist()) == " 0"
-        assert weights[-1] == WEIGHT_UNIT
-        assert ids[-1] == reader.end_of_text
-        assert set(weights[:-1].tolist()) == {8, 64}
+        train, valid = texts(store.train, reader), texts(store.valid, reader)
+        expected = [
+            "".join(span.text for span in example)
+            for _, example in itertools.islice(conversations.mixture(source.skills, 4), 500)
+        ]
+        assert train == [text for text in expected if not held_out(text, 0.2)]
+        assert valid == [text for text in expected if held_out(text, 0.2)]
+        assert 60 < len(valid) < 140
+        weights, ids = (read(0, len(store.train)) for read in (store.train.read_weights, store.train.read))
+        assert set(weights.tolist()) == {8, 16, 64}
+        assert (weights[ids == reader.end_of_text] == WEIGHT_UNIT).all()
+        example = next(
+            example for _, example in conversations.mixture(source.skills, 4) if text_of(example) == train[0]
+        )
+        first = store.train.document_start(1)
+        answers = "".join(span.text for span in example if span.answer)
+        assert reader.decode(ids[:first][weights[:first] == 64].tolist()) == answers
 
-    def test_conversations_take_words_and_sentences_from_prose(self, tokenizer, tmp_path, monkeypatch):
-        stand_in.install(monkeypatch, tmp_path)
-        (tmp_path / "prose.txt").write_text("The old man went home. The cat slept. ")
-        source = DataSource(path="conversations:", count=3, prose=str(tmp_path / "prose.txt"))
+    def test_conversations_take_words_and_sentences_from_prose(self, tokenizer, tmp_path):
+        sentences = [f"The {word} of the old house was never seen again." for word in ("gardener", "cellar", "owner")]
+        (tmp_path / "prose.txt").write_text(" ".join(sentences))
+        source = DataSource(
+            path="conversations:", count=200, skills={"recall-7-12": 1}, prose=str(tmp_path / "prose.txt")
+        )
         store = build_store(source, tokenizer, tmp_path / "s")
-        assert texts(store.train, Tokenizer(tokenizer))[0] == "User: The old man went home a is 0-0.\nAssistant: 0\n"
-        assert [file.path for file in store.manifest.plan.files] == [str(tmp_path / "prose.txt")]
+        found = "".join(texts(store.train, Tokenizer(tokenizer)))
+        assert all(sentence in found for sentence in sentences)
+        assert [file.path for file in store.manifest.plan.files] == [source.prose]
+
+    def test_an_unknown_skill(self, tokenizer, tmp_path):
+        with pytest.raises(ValueError, match="got juggling, expected skills among copy"):
+            build_store(DataSource(path="conversations:", skills={"juggling": 1}), tokenizer, tmp_path / "s")
 
 
 class TestRebuilding:
@@ -266,8 +281,12 @@ def test_a_killed_build_is_taken_up_where_it_was(source, tokenizer, tmp_path, wo
     assert content(folder) == content(tmp_path / "whole")
 
 
-def test_many_processes_write_the_same_bytes_as_one(source, tokenizer, tmp_path):
+@pytest.mark.parametrize("generated", [False, True])
+def test_many_processes_write_the_same_bytes_as_one(source, tokenizer, tmp_path, monkeypatch, generated):
+    monkeypatch.setattr("gt.data.shards.SHARD_EXAMPLES", 50)
     options = {"valid_share": 0.1, "shard_characters": SMALL}
+    if generated:
+        source = DataSource(path="conversations:", count=220)
     build_store(source, tokenizer, tmp_path / "one", **options)
     build_store(source, tokenizer, tmp_path / "many", workers=3, **options)
     assert content(tmp_path / "one") == content(tmp_path / "many")

@@ -1,0 +1,152 @@
+"""What the canary fixtures hold. Nothing of it may occur in training in the role that it has there."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TypeVar
+
+import msgspec
+
+from gt.resources import fixtures_dir
+
+Data = TypeVar("Data", bound=msgspec.Struct)
+
+
+class Template(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One way of stating and asking a fact; `{value}` in the statement stands for the answer."""
+
+    kind: str
+    statement: str
+    question: str
+    reply: str | None = None
+
+
+class ListTemplate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One way of naming and asking several things; `{values}` stands for them, each written as in `each`."""
+
+    kind: str
+    statement: str
+    question: str
+    reply: str | None = None
+    each: str = "{value}"
+
+
+class Turn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the user says and what the assistant replies."""
+
+    text: str
+    reply: str
+
+
+class TurnFormat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How turns are written: `turn` for a finished one, `query` for the one that the model must finish."""
+
+    turn: str
+    query: str
+
+
+class CanaryData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The content of `fixtures/canaries.yaml`, whose header explains each part."""
+
+    format: TurnFormat
+    default_reply: str
+    kinds: dict[str, tuple[str, ...]]
+    templates: tuple[Template, ...]
+    neutral: tuple[Turn, ...]
+    filler_replies: tuple[str, ...]
+    fillers: tuple[str, ...]
+
+    def turn(self, text: str, reply: str | None = None) -> str:
+        """A finished turn."""
+        return self.format.turn.format(text=text, reply=reply or self.default_reply)
+
+    def query(self, question: str) -> str:
+        """A turn that the model must finish."""
+        return self.format.query.format(text=question)
+
+
+class FormatData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The content of `fixtures/canary_formats.yaml`, whose header explains each part."""
+
+    instructions: tuple[Turn, ...]
+    lists: tuple[ListTemplate, ...]
+
+
+class PersonaData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The content of `fixtures/canary_personas.yaml`, whose header explains each part."""
+
+    kinds: dict[str, tuple[str, ...]]
+    openings: tuple[Turn, ...]
+    templates: tuple[Template, ...]
+
+
+class EvaluationTexts(msgspec.Struct, frozen=True):
+    """All that the canaries say, without repetition: what training must keep away from.
+
+    Attributes:
+        statements: What the user states or instructs; `{value}` and `{values}` stand where values do.
+        questions: What the user asks.
+        fillers: What the user says beside that.
+        replies: What the assistant is made to say; none contains a value. The shortest are everyday words ("Okay.").
+        values: What is stated and is to be answered.
+    """
+
+    statements: tuple[str, ...]
+    questions: tuple[str, ...]
+    fillers: tuple[str, ...]
+    replies: tuple[str, ...]
+    values: tuple[str, ...]
+
+
+@cache
+def canary_data() -> CanaryData:
+    """Read `fixtures/canaries.yaml`.
+
+    Raises:
+        FileNotFoundError: If the installation is incomplete.
+        msgspec.ValidationError: If the file is not what its header says; names the place.
+    """
+    # The order of templates is what a name refers to: "color/2" is the second template of its kind.
+    return _read("canaries.yaml", CanaryData)
+
+
+@cache
+def format_data() -> FormatData:
+    """Read `fixtures/canary_formats.yaml`; raises as `canary_data` does."""
+    return _read("canary_formats.yaml", FormatData)
+
+
+@cache
+def persona_data() -> PersonaData:
+    """Read `fixtures/canary_personas.yaml`; raises as `canary_data` does."""
+    return _read("canary_personas.yaml", PersonaData)
+
+
+def evaluation_texts() -> EvaluationTexts:
+    """The texts and values of every canary fixture; raises as `canary_data` does."""
+    recall, formats, personas = canary_data(), format_data(), persona_data()
+    templates: list[Template | ListTemplate] = [*recall.templates, *formats.lists, *personas.templates]
+    said = (*formats.instructions, *personas.openings, *recall.neutral)
+    return EvaluationTexts(
+        statements=_once(
+            *(template.statement for template in templates),
+            *(turn.text for turn in (*formats.instructions, *personas.openings)),
+        ),
+        questions=_once(*(template.question for template in templates)),
+        fillers=_once(*recall.fillers, *(turn.text for turn in recall.neutral)),
+        replies=_once(
+            recall.default_reply,
+            *recall.filler_replies,
+            *(turn.reply for turn in said),
+            *(template.reply for template in templates if template.reply),
+        ),
+        values=_once(*(value for kinds in (recall.kinds, personas.kinds) for own in kinds.values() for value in own)),
+    )
+
+
+def _once(*texts: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(texts))
+
+
+def _read(name: str, kind: type[Data]) -> Data:
+    return msgspec.yaml.decode((fixtures_dir() / name).read_bytes(), type=kind)

@@ -1,0 +1,180 @@
+"""What all canary fixtures have in common, and the conversations of C4a and C5a."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gt.data.dialogues import (
+    CanaryItem,
+    bullet_items,
+    canary_data,
+    evaluation_texts,
+    format_data,
+    persona_data,
+    persona_items,
+    recall_items,
+    score_bullets,
+    score_facts,
+)
+from gt.resources import fixtures_dir
+
+TEXTS = evaluation_texts()
+MAKERS = {
+    "recall": lambda n=400, seed=0: recall_items(5, n, seed),
+    "bullets": bullet_items,
+    "persona": lambda n=400, seed=0: persona_items(2, n, seed),
+}
+KINDS = {**canary_data().kinds, **persona_data().kinds}
+
+
+def mentions(text: str, value: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(value)}s?(?!\w)", text, re.IGNORECASE) is not None
+
+
+def strings(node: object) -> list[str]:
+    """Every string of a YAML document but its keys."""
+    if isinstance(node, dict):
+        return [text for value in node.values() for text in strings(value)]
+    if isinstance(node, list):
+        return [text for value in node for text in strings(value)]
+    return [str(node)]
+
+
+def test_no_text_of_a_canary_fixture_is_forgotten() -> None:
+    known = {text for name in TEXTS.__struct_fields__ for text in getattr(TEXTS, name)} | KINDS.keys()
+    forms = {canary_data().format.turn, canary_data().format.query, "a {value}", "the {value}"}
+    files = sorted(Path(fixtures_dir()).glob("canar*.yaml"))
+    assert len(files) == 3
+    for file in files:
+        assert set(strings(yaml.safe_load(file.read_text(encoding="utf-8")))) - known - forms == set(), file
+
+
+def test_no_text_gives_a_value_away() -> None:
+    texts = [*TEXTS.statements, *TEXTS.questions, *TEXTS.fillers, *TEXTS.replies]
+    assert [(text, value) for text in texts for value in TEXTS.values if mentions(text, value)] == []
+
+
+def test_nothing_stands_in_two_fixtures() -> None:
+    templates = (*canary_data().templates, *format_data().lists, *persona_data().templates)
+    for texts in ([t.statement for t in templates], [t.question for t in templates]):
+        assert [text for text, count in Counter(texts).items() if count > 1] == []
+    values = [value.casefold() for own in KINDS.values() for value in own]
+    assert [value for value, count in Counter(values).items() if count > 1] == []
+
+
+@pytest.mark.parametrize("data", [format_data().lists, persona_data().templates])
+def test_there_are_enough_templates(data: tuple[object, ...]) -> None:
+    assert len(data) >= 40
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+def test_400_items_are_40_templates_by_ten(maker: str) -> None:
+    items = MAKERS[maker]()
+    assert set(Counter(item.template for item in items).values()) == {10}
+    assert len({item.template for item in items}) == 40
+    assert len({(item.template, frozenset(item.expected)) for item in items}) >= 399
+    assert items == MAKERS[maker]()
+    assert items != MAKERS[maker](seed=1)
+    with pytest.raises(ValueError, match=r"got .* expected"):
+        MAKERS[maker](n=100_000)
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+def test_conversations_have_the_form_of_training(maker: str) -> None:
+    for item in MAKERS[maker]():
+        for turns in (item.turns, item.control):
+            assert all(re.fullmatch(r"User: .+\nAssistant: .+\n", turn) for turn in turns[:-1])
+            assert re.fullmatch(r"User: .+\?\nAssistant:", turns[-1])
+            assert len(set(turns)) == len(turns)
+        assert len(item.turns) == len(item.control)
+        assert item.turns[1:] == item.control[1:]
+        assert not set(item.expected) & set(item.rivals)
+        assert not [value for value in (*item.expected, *item.rivals) if mentions(item.turns[-1], value)]
+
+
+def test_lists_are_named_once_and_in_order() -> None:
+    items = bullet_items()
+    assert Counter(len(item.expected) for item in items).keys() == {2, 3, 4, 5}
+    assert {len(item.turns) for item in items} == {3, 4, 5}
+    for item in items:
+        text = "".join(item.turns)
+        places = [re.search(rf"(?<!\w){value}(?!\w)", text) for value in item.expected]
+        starts = [place.start() for place in places if place]
+        assert len(starts) == len(item.expected)
+        assert starts == sorted(starts)
+        assert all(mentions("".join(item.control), value) for value in item.expected), "what is asked is in both"
+        assert not [rival for rival in item.rivals if mentions(text, rival)]
+
+
+def test_a_persona_has_three_facts_and_its_control_lacks_the_asked_one() -> None:
+    asked_first = 0
+    for item in persona_items(2):
+        (answer,) = item.expected
+        opening, control = item.turns[0], item.control[0]
+        assert mentions(opening, answer)
+        assert not mentions(control, answer)
+        assert not [rival for rival in item.rivals if mentions(opening, rival)]
+        own = [value for kind, values in KINDS.items() for value in values if mentions(opening, value)]
+        assert len(own) == 3
+        assert len({kind for kind, values in KINDS.items() if set(values) & set(own)}) == 3
+        assert sum(mentions(control, value) for value in own) == 2
+        contradicted = {kind for kind, values in KINDS.items() if set(values) & set(item.rivals)}
+        assert len(contradicted) == 3
+        asked_first += own[0] == answer
+    assert asked_first
+
+
+def item(expected: tuple[str, ...], rivals: tuple[str, ...] = ("teal", "Kyoto")) -> CanaryItem:
+    return CanaryItem(template="t/1", kind="t", turns=(), control=(), said="", expected=expected, rivals=rivals)
+
+
+@pytest.mark.parametrize(
+    ("generated", "right", "content"),
+    [
+        ("\n- crimson\n- beige\n", True, True),
+        ("\n- beige\n- crimson\nUser:", True, True),
+        (" Here they are:\n* It is crimson.\n* Beige, too\n", True, True),
+        ("\n• crimson\n• beige\n\nIs that all?", True, True),
+        ("\n- crimson\n- beige", True, True),
+        ("\n- crimson\n- teal\n", True, False),
+        ("\n- crimson\n- crimson\n- beige\n", True, False),
+        ("\n- crimson and beige\n- that is all\n", True, False),
+        ("\n- crimson\n- beige\n- teal\n", True, False),
+        ("\n- crimson\n- beige\n- and so on\n", True, False),
+        (" crimson and beige.\n", False, False),
+        (" - crimson - beige\n", False, False),
+        ("\n- crimson\nbeige\n", False, False),
+        ("\n- crimson\n", False, False),
+        ("\n-\n-\n", False, False),
+        ("\n- .\n- .\n", False, False),
+        ("\nUser: make a list\n- crimson\n- beige\n", False, False),
+        (" Colors:\n", False, False),
+        ("", False, False),
+    ],
+)
+def test_bullets_are_parsed(generated: str, right: bool, content: bool) -> None:
+    score = score_bullets(item(("crimson", "beige")), generated)
+    assert score.right is right
+    assert score.also.get("content_rate", False) is content
+    assert bool(score.why) is not right
+
+
+@pytest.mark.parametrize(
+    ("generated", "why"),
+    [
+        (" Lisbon and Lima.", ""),
+        (" Lima.", "names a part"),
+        (" Lisbon, Lima and Kyoto", "names another value too"),
+        (" Kyoto", "names another value"),
+        (" I do not know.", "names no value"),
+        ("\nLisbon and Lima", "says nothing"),
+    ],
+)
+def test_wrong_answers_say_why(generated: str, why: str) -> None:
+    score = score_facts(item(("Lisbon", "Lima")), generated)
+    assert (score.right, score.why) == (not why, why)
