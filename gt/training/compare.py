@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +15,7 @@ import torch
 from gt import registry
 from gt.bench.memory import predict
 from gt.checkpoint import write_atomically
+from gt.data.shards import Progress
 from gt.kernels import BACKENDS, resolve
 from gt.models.config import parameter_counts
 from gt.registry import ModelSpec
@@ -34,6 +35,7 @@ def compare_models(
     seeds: int = 1,
     report: Report = lambda line: None,
     gates: Sequence[Gate] = (),
+    progress: Callable[[Progress], None] = lambda progress: None,
 ) -> dict[str, Any]:
     """Train models side by side and write `compare.json` into the folder of the settings.
 
@@ -46,6 +48,7 @@ def compare_models(
         seeds: Runs of each, with `seed`, `seed` + 1, ...
         report: Called with every line of every log, with `model` and `seed` in it.
         gates: Bands to warn by.
+        progress: Called after every shard that is built of `data`.
 
     Returns:
         The record: `settings`, `hashes`, `runs` (one for each model and seed) and `table` (one row for each model).
@@ -69,7 +72,7 @@ def compare_models(
     failed: dict[int, str] = {}
     memory: list[float | None] = []
     with exact(config, device), asked_to_stop() as stop, ExitStack() as logs:
-        by_seed = _inputs(config, seeds)
+        by_seed = _inputs(config, seeds, progress)
         tokenizer = (out / "tokenizer.json").read_bytes()
         for plan, (spec, _) in zip(plans, specs, strict=True):
             write_atomically(Path(plan.out) / "tokenizer.json", lambda partial: partial.write_bytes(tokenizer))
@@ -125,10 +128,10 @@ def _spec(name: str, config: TrainConfig) -> ModelSpec:
     return registry.resolve(name, registry.resolve(config.model).scale)
 
 
-def _inputs(config: TrainConfig, seeds: int) -> dict[int, Inputs]:
+def _inputs(config: TrainConfig, seeds: int, progress: Callable[[Progress], None]) -> dict[int, Inputs]:
     """What the runs of each seed read: the same text in another order, by one tokenizer."""
     tokenizer = Path(config.out) / "tokenizer.json"
-    found = {config.seed: open_inputs(config, tokenizer)}
+    found = {config.seed: open_inputs(config, tokenizer, progress)}
     for seed in range(config.seed + 1, config.seed + seeds):
         found[seed] = open_inputs(replace(config, seed=seed, tokenizer=str(tokenizer)), tokenizer)
     return found

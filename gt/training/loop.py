@@ -18,6 +18,7 @@ import torch
 from gt import registry, user_models
 from gt.checkpoint import save_checkpoint
 from gt.data.batches import Batch
+from gt.data.shards import Progress
 from gt.models.build import build_model
 from gt.pretrained import split_name
 from gt.registry import ModelSpec
@@ -37,13 +38,19 @@ LOG = "train_log.jsonl"
 Report = Callable[[dict[str, Any]], None]
 
 
-def train(config: TrainConfig, report: Report = lambda line: None, gates: Sequence[Gate] = ()) -> Path:
+def train(
+    config: TrainConfig,
+    report: Report = lambda line: None,
+    gates: Sequence[Gate] = (),
+    progress: Callable[[Progress], None] = lambda progress: None,
+) -> Path:
     """Train a model and write its checkpoint.
 
     Args:
         config: Settings.
         report: Called with every line of the log.
         gates: Bands to warn by while it trains.
+        progress: Called after every shard that is built of `data`.
 
     Returns:
         The checkpoint's folder: model.safetensors (bf16), config.json, tokenizer.json, train_log.jsonl, and
@@ -57,7 +64,7 @@ def train(config: TrainConfig, report: Report = lambda line: None, gates: Sequen
     spec, device = check_run(config)
     out = Path(config.out)
     with exact(config, device), asked_to_stop() as stop:
-        inputs = open_inputs(config, out / "tokenizer.json")
+        inputs = open_inputs(config, out / "tokenizer.json", progress)
         run = Run(spec, config, inputs, device, report, gates)
         with run.writing():
             run.advance(config.steps, stop)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,12 +19,14 @@ from gt.training.config import TrainConfig
 from pytest_groundthink.checks import load_checks
 
 if TYPE_CHECKING:
+    from gt.data.shards import Progress
     from gt.training.monitor import Gate
 
 WATCHED = {"grad_norm": ("G3", "grad_norm"), "rm_ratio": ("G4", "grad_ratio")}
 """Value of the log: check and metric whose PASS band it is watched with."""
 
 SHOWN_WARNINGS = 5
+SECONDS_BETWEEN = 5.0
 WIDEST = 300
 """Characters of a line of a comparison, at most."""
 
@@ -50,11 +54,11 @@ def run_and_report(config: TrainConfig, compare: tuple[str, ...], seeds: int, co
         if compare:
             from gt.training.compare import compare_models
 
-            record = compare_models(compare, config, seeds, show, gates)
+            record = compare_models(compare, config, seeds, show, gates, _tokenised(console))
         else:
             from gt.training.loop import train
 
-            out = train(config, show, gates)
+            out = train(config, show, gates, _tokenised(console))
     if compare:
         for table in comparison_tables(record["table"]):
             # Figures cut short are worth nothing: a narrow terminal breaks the lines instead.
@@ -67,6 +71,22 @@ def run_and_report(config: TrainConfig, compare: tuple[str, ...], seeds: int, co
         return
     again = f"pytest -m graduation --model {config.model} --ckpt {out} --scorecard out.json"
     console.print(f"checkpoint: {out}\njudge it:   {again}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _tokenised(console: Console) -> Callable[[Progress], None]:
+    """Says now and then how far the shards of `data` are: of much text they take minutes."""
+    last = -math.inf
+
+    def tell(progress: Progress) -> None:
+        nonlocal last
+        if time.monotonic() - last < SECONDS_BETWEEN:
+            return
+        last = time.monotonic()
+        share = f"{progress.done / progress.total:.0%}, " if progress.total else ""
+        line = f"tokenising {progress.source}: {share}{progress.tokens:,} tokens"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    return tell
 
 
 def watched_gates() -> tuple[Gate, ...]:

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from gt.data.config import DataSource
+from gt.data.shards import Progress
 from gt.training.config import TrainConfig
 from pytest_groundthink import cli
 from pytest_groundthink.presets import preset_names
@@ -23,7 +24,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[TrainConfig]:
     """The settings of every run that was started; none trains anything."""
     seen: list[TrainConfig] = []
 
-    def run(config: TrainConfig, report: Any, gates: Sequence[Any]) -> Path:
+    def run(config: TrainConfig, report: Any, gates: Sequence[Any], progress: Any) -> Path:
         seen.append(config)
         report({**LINE, "warnings": ["step 2: G3: grad_norm is 9, outside 0.5-1.5"]})
         return Path(config.out)
@@ -122,7 +123,11 @@ def test_an_unknown_preset_and_a_bad_setting_end_with_4(
 def test_a_terminal_shows_the_last_line_of_every_run_and_the_latest_warnings(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def run(models: tuple[str, ...], config: TrainConfig, seeds: int, report: Any, gates: Sequence[Any]) -> Any:
+    def run(
+        models: tuple[str, ...], config: TrainConfig, seeds: int, report: Any, gates: Sequence[Any], progress: Any
+    ) -> Any:
+        progress(Progress(source="prose.txt", done=1, total=4, tokens=1234))
+        progress(Progress(source="prose.txt", done=2, total=4, tokens=2345))
         assert (models, seeds) == (("A", "B"), 2)
         for step in range(1, 8):
             report({**LINE, "model": "A", "seed": 0, "step": step, "warnings": [f"step {step}: spike"]})
@@ -136,6 +141,8 @@ def test_a_terminal_shows_the_last_line_of_every_run_and_the_latest_warnings(
     assert "7/8" in shown
     assert "3/8" in shown
     assert "A 0 step 7: spike" in shown
+    assert shown.count("tokenising prose.txt: 25%, 1,234 tokens") == 1
+    assert "2,345" not in shown
     assert shown.split("step 7: spike")[-1].count("spike") == 0
     assert [line.split() for line in shown.splitlines()[-4:-1]] == [
         ["model", "validation"],
