@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
 import zipfile
 from collections import OrderedDict
+from collections.abc import Callable
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -342,10 +344,28 @@ def save_checkpoint(path: Path, model: nn.Module, *, step: int, tokens: int, tra
     from safetensors.torch import save_file
 
     weights = {name: t.detach().to("cpu", torch.bfloat16).contiguous() for name, t in model.state_dict().items()}
-    partial = path / (WEIGHTS + ".partial")
-    save_file(weights, partial)
-    partial.replace(path / WEIGHTS)
+    write_atomically(path / WEIGHTS, lambda partial: save_file(weights, partial))
     config = cast(ModelConfig, model.config)
     header = _Header(schema=SCHEMA, model=config, step=step, tokens=tokens, training=training)
     encoded = msgspec.json.format(msgspec.json.encode(header), indent=2)
-    (path / "config.json").write_bytes(encoded + b"\n")
+    write_atomically(path / "config.json", lambda partial: partial.write_bytes(encoded + b"\n"))
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file as a whole or not at all, also where the machine stops in the middle.
+
+    Args:
+        path: The file.
+        write: Called with the path to write to, beside it.
+    """
+    partial = path.with_name(path.name + ".partial")
+    write(partial)
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.replace(path)
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

@@ -40,3 +40,12 @@ def suites_dir() -> Path:
         FileNotFoundError: If the installation is incomplete.
     """
     return _locate("suites")
+
+
+def configs_dir() -> Path:
+    """Folder of the training presets.
+
+    Raises:
+        FileNotFoundError: If the installation is incomplete.
+    """
+    return _locate("configs")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import App, Parameter
 
@@ -13,6 +13,7 @@ from gt import __version__
 from gt.bench.config import BenchConfig
 from gt.training.config import TrainConfig
 from pytest_groundthink.data_command import data
+from pytest_groundthink.presets import lay_under
 
 app = App(
     name="groundthink",
@@ -51,43 +52,43 @@ def models(
     print_names()
 
 
-@app.command
-def train(config: Annotated[TrainConfig | None, Parameter(name="*")] = None) -> None:
+_train = App(name="train", config=lay_under)
+app.command(_train)
+
+
+@_train.default
+def train(
+    preset: str | None = None,
+    *,
+    config: Annotated[TrainConfig | None, Parameter(name="*")] = None,
+    compare: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")] = (),
+    seeds: int = 1,
+) -> None:
     """Train a model on text and write a checkpoint folder that `pytest --ckpt` takes.
 
-    The folder holds model.safetensors (bf16), config.json, tokenizer.json and train_log.jsonl. On a GPU the whole
-    step is one CUDA graph.
+    The folder holds model.safetensors (bf16), config.json, tokenizer.json, train_log.jsonl, and
+    training_state.safetensors, from which --resume goes on exactly. On a GPU the whole step is one CUDA graph.
+
+    Args:
+        preset: A YAML file of settings, or the name of one that is carried along: quick, 3.5M, 8M-50k, 30M, 125M,
+            canary. What is on the command line goes over it.
+        config: Settings.
+        compare: Train these models, in place of `model`, on the same batches in turn, and compare them with the first.
+        seeds: With compare: train each so often, from `seed` on.
     """
     from rich.console import Console
-    from rich.live import Live
 
-    from gt.training.loop import train as run
+    from pytest_groundthink.report.training import run_and_report
 
-    config = config or TrainConfig()
     console = Console()
     try:
-        with Live(console=console, refresh_per_second=4) as live:
-            out = run(config, lambda line: live.update(_progress(line, config)))
+        run_and_report(config or TrainConfig(), compare, seeds, console)
     except (ValueError, OSError, FloatingPointError) as error:
         console.print(f"groundthink train: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(1 if isinstance(error, FloatingPointError) else 4)
-    if not console.is_terminal:
-        console.line()  # elsewhere the last line of progress ends without one
-    again = f"pytest -m graduation --model {config.model} --ckpt {Path(out)} --scorecard out.json"
-    console.print(f"checkpoint: {out}\njudge it:   {again}", highlight=False, markup=False, soft_wrap=True)
-
-
-def _progress(line: dict[str, Any], config: TrainConfig) -> str:
-    parts = [
-        f"step {line['step']:,}/{config.steps:,}",
-        f"loss {line['loss']:.3f}",
-        f"gradient norm {line['grad_norm']:.2f}",
-        f"lr {line['lr']:.1e}",
-        f"{line['tokens_per_s']:,} tokens/s",
-    ]
-    if "valid_loss" in line:
-        parts.append(f"validation loss {line['valid_loss']:.3f}")
-    return "  ".join(parts)
+    except KeyboardInterrupt as stopped:
+        console.print(f"groundthink train: {stopped}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(130)
 
 
 @app.command

@@ -24,6 +24,7 @@ INSTANT = (
     "gt.sabotage",
     "gt.models.config",
     "gt.data.config",
+    "gt.training.config",
     "gt.pretrained",
     "gt.data.conversations",
     "gt.data.conversations.render",

@@ -30,6 +30,7 @@ PAPERS = [
     "docs/bench.md",
     "docs/conversations.md",
     "docs/published-weights.md",
+    "docs/training.md",
 ]
 GPU = re.compile(r"^(nvidia-|cuda-|triton)")
 
@@ -111,10 +112,11 @@ def test_pins_name_no_index_and_no_gpu_library() -> None:
     assert not [name for name in pins() if GPU.match(name)]
 
 
-def test_the_wheel_carries_suites_and_fixtures() -> None:
+def test_the_wheel_carries_suites_fixtures_and_configs() -> None:
     assert PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"] == {
         "suites": "pytest_groundthink/suites",
         "fixtures": "pytest_groundthink/fixtures",
+        "configs": "pytest_groundthink/configs",
     }
     assert (ROOT / "gt" / "py.typed").is_file()
     assert (ROOT / "pytest_groundthink" / "py.typed").is_file()

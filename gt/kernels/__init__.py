@@ -179,12 +179,13 @@ def token_mix(x: Tensor, previous: Tensor, base: Tensor, shares: Tensor, backend
     return mixed
 
 
-def cross_entropy(logits: Tensor, targets: Tensor, backend: str | None = None) -> Tensor:
-    """Mean cross-entropy in nats, in fp32 at least.
+def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None = None, backend: str | None = None) -> Tensor:
+    """Mean cross-entropy in nats, in fp32 at least; with weights sum(w * ce) / sum(w), 0 where all weights are.
 
     Args:
         logits: [N, vocabulary].
-        targets: Token ids [N], int64, each from 0 to below the vocabulary (there is no id that is left out).
+        targets: Token ids [N], int64, each from 0 to below the vocabulary (one that shall not count has weight 0).
+        weights: How much each row counts [N], not negative; no gradient reaches them. None: all alike.
         backend: Name of a backend (`reference`, `native`); by default GT_KERNELS or the device's fastest.
 
     Raises:
@@ -196,8 +197,10 @@ def cross_entropy(logits: Tensor, targets: Tensor, backend: str | None = None) -
     _check("targets", targets, (N,), "N")
     if targets.dtype != torch.int64:
         raise ValueError(f"targets are {targets.dtype}: expected token ids in torch.int64")
-    _one_device(logits, targets)
-    loss: Tensor = resolve("cross_entropy", logits.device.type, backend).backend.run(logits, targets)
+    if weights is not None:
+        _check("weights", weights, (N,), "N")
+    _one_device(logits, targets, weights)
+    loss: Tensor = resolve("cross_entropy", logits.device.type, backend).backend.run(logits, targets, weights)
     return loss
 
 

@@ -10,10 +10,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def cross_entropy(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
-    """Mean cross-entropy in nats, computed in fp32 at least."""
+def cross_entropy(logits_NV: Tensor, targets_N: Tensor, weights_N: Tensor | None = None) -> Tensor:
+    """Mean cross-entropy in nats, computed in fp32 at least; with weights sum(w * ce) / sum(w)."""
     dtype = torch.promote_types(logits_NV.dtype, torch.float32)
-    return F.cross_entropy(logits_NV.to(dtype), targets_N)
+    if weights_N is None:
+        return F.cross_entropy(logits_NV.to(dtype), targets_N)
+    losses_N = F.cross_entropy(logits_NV.to(dtype), targets_N, reduction="none")
+    return (losses_N * row_shares(weights_N, dtype)).sum()
+
+
+def row_shares(weights_N: Tensor, dtype: torch.dtype) -> Tensor:
+    """Each row's share of a weighted mean; all zero where nothing has weight."""
+    weights_N = weights_N.detach().to(dtype)
+    return weights_N / weights_N.sum().clamp_min(torch.finfo(dtype).tiny)
 
 
 def token_mix(x_BTC: Tensor, previous_BTC: Tensor, base_MC: Tensor, shares_MBTC: Tensor) -> Tensor:

@@ -205,13 +205,14 @@ def cross_entropy_kernel(
 
 @triton.jit
 def cross_entropy_gradients_kernel(
-    logits_ptr, targets_ptr, maxima_ptr, log_sums_ptr, gloss_ptr, glogits_ptr, rows, stride,
-    V: tl.constexpr, BV: tl.constexpr,
+    logits_ptr, targets_ptr, maxima_ptr, log_sums_ptr, scales_ptr, glogits_ptr, stride,
+    V: tl.constexpr, BV: tl.constexpr, WEIGHTED: tl.constexpr,
 ):  # fmt: skip
-    """(softmax - one at the target) * gradient of the mean: BV logits of one row per program."""
+    """(softmax - one at the target) * scale, each row's own or one for all: BV logits of one row per program."""
     row = tl.program_id(0).to(tl.int64)
     at = tl.program_id(1) * BV + tl.arange(0, BV)
     logits = tl.load(logits_ptr + row * stride + at, mask=at < V, other=0.0).to(tl.float32)
     share = tl.exp(logits - tl.load(maxima_ptr + row) - tl.load(log_sums_ptr + row))
-    g = (share - tl.where(at == tl.load(targets_ptr + row), 1.0, 0.0)) * (tl.load(gloss_ptr) / rows)
+    scale = tl.load(scales_ptr + (row if WEIGHTED else 0))
+    g = (share - tl.where(at == tl.load(targets_ptr + row), 1.0, 0.0)) * scale
     tl.store(glogits_ptr + row * V + at, g.to(glogits_ptr.dtype.element_ty), mask=at < V)

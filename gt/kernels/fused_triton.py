@@ -39,7 +39,7 @@ def _tiles(rows: int, channels: int) -> tuple[int, int, int, int]:
 
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, targets: Tensor, shares: Tensor | None) -> Tensor:
         from gt.kernels import fused_kernels as kernels
 
         N, V = logits.shape
@@ -56,30 +56,34 @@ class _CrossEntropy(torch.autograd.Function):
                 BV=min(LOGITS, _power_of_2(V)),
                 num_warps=8,
             )
-        ctx.save_for_backward(logits, targets, maxima, log_sums)
-        return losses.mean()
+        ctx.save_for_backward(logits, targets, maxima, log_sums, shares)
+        return losses.mean() if shares is None else (losses * shares).sum()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gloss: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gloss: Tensor) -> tuple[Tensor, None, None]:
         from gt.kernels import fused_kernels as kernels
 
-        inputs = logits, *_ = ctx.saved_tensors
+        *inputs, shares = ctx.saved_tensors
+        logits = inputs[0]
         N, V = logits.shape
+        scales = gloss / N if shares is None else gloss * shares
         glogits = torch.empty_like(logits, memory_format=torch.contiguous_format)
         width = min(LOGITS, _power_of_2(V))
         with on_device(logits.device):
             kernels.cross_entropy_gradients_kernel[(N, -(-V // width))](
-                *inputs, gloss.contiguous(), glogits, N, logits.stride(0), V=V, BV=width
+                *inputs, scales, glogits, logits.stride(0), V=V, BV=width, WEIGHTED=shares is not None
             )
-        return glogits, None
+        return glogits, None, None
 
 
-def cross_entropy(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
+def cross_entropy(logits_NV: Tensor, targets_N: Tensor, weights_N: Tensor | None = None) -> Tensor:
     """Same function as `gt.kernels.fused.cross_entropy`; targets must be ids of the vocabulary."""
     if logits_NV.dtype == torch.float64:
-        return fused.cross_entropy(logits_NV, targets_N)
-    loss: Tensor = _CrossEntropy.apply(_rows(logits_NV), targets_N.contiguous())  # type: ignore[no-untyped-call]
+        return fused.cross_entropy(logits_NV, targets_N, weights_N)
+    shares = None if weights_N is None else fused.row_shares(weights_N, torch.float32)
+    inputs = (_rows(logits_NV), targets_N.contiguous(), shares)
+    loss: Tensor = _CrossEntropy.apply(*inputs)  # type: ignore[no-untyped-call]
     return loss
 
 

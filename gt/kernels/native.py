@@ -185,29 +185,32 @@ def causal_conv1d(
 
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, targets: Tensor, shares: Tensor | None) -> Tensor:
         losses, maxima, log_sums = (logits.new_empty(len(logits)) for _ in range(3))
         call("fused", "cross_entropy_forward", tuple(logits.shape), logits, targets, losses, maxima, log_sums)
-        ctx.save_for_backward(logits, targets, maxima, log_sums)
-        return losses.mean()
+        ctx.save_for_backward(logits, targets, maxima, log_sums, shares)
+        return losses.mean() if shares is None else (losses * shares).sum()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gloss: Tensor) -> tuple[Tensor, None]:
-        inputs = logits, *_ = ctx.saved_tensors
-        gradient, scale = torch.empty_like(logits), gloss / len(logits)
-        call("fused", "cross_entropy_backward", tuple(logits.shape), *inputs, scale, gradient)
-        return gradient, None
+    def backward(ctx: Any, gloss: Tensor) -> tuple[Tensor, None, None]:
+        *inputs, shares = ctx.saved_tensors
+        logits = inputs[0]
+        gradient, scales = torch.empty_like(logits), gloss / len(logits) if shares is None else gloss * shares
+        sizes = (*logits.shape, int(shares is not None))
+        call("fused", "cross_entropy_backward", sizes, *inputs, scales, gradient)
+        return gradient, None, None
 
 
-def cross_entropy(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
+def cross_entropy(logits_NV: Tensor, targets_N: Tensor, weights_N: Tensor | None = None) -> Tensor:
     """Same function as `gt.kernels.fused.cross_entropy`."""
     if logits_NV.dtype == torch.float64:
-        return fused.cross_entropy(logits_NV, targets_N)
+        return fused.cross_entropy(logits_NV, targets_N, weights_N)
     low, high = (int(bound) for bound in torch.aminmax(targets_N))
     if low < 0 or high >= logits_NV.shape[1]:
         raise ValueError(f"targets run from {low} to {high}: expected token ids from 0 to {logits_NV.shape[1] - 1}")
-    loss: Tensor = _apply(_CrossEntropy, *_fp32(logits_NV), targets_N.contiguous())
+    shares = None if weights_N is None else fused.row_shares(weights_N, torch.float32)
+    loss: Tensor = _apply(_CrossEntropy, *_fp32(logits_NV), targets_N.contiguous(), shares)
     return loss
 
 

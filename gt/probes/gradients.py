@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gt.measurement import Measurement, measured
 from gt.stats import mean_interval
+from gt.training.interventions import component_of
 from gt.training.mini import BATCH_SIZE, CLIP, LENGTH, LR
 from gt.training.optim import loss_and_gradients, make_optimizer, train_step
 
@@ -59,7 +60,7 @@ def component_balance(subject: Subject) -> tuple[Measurement, ...]:
         gradients = _gradients(model, next(batches).to(subject.device))
         means = {}
         for component, seen in norms.items():
-            tensors = [g for name, g in gradients.items() if component in name.split(".") and g is not None]
+            tensors = [g for name, g in gradients.items() if component_of(name) == component and g is not None]
             means[component] = sum(float(g.norm()) for g in tensors) / max(len(tensors), 1)
             seen.append(means[component])
         if all(means.values()) and all(map(math.isfinite, means.values())):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,33 +17,69 @@ import torch
 
 from gt import registry, user_models
 from gt.checkpoint import save_checkpoint
-from gt.data.corpus import text_file
+from gt.data.batches import Batch
+from gt.data.shards import Progress
 from gt.models.build import build_model
 from gt.pretrained import split_name
-from gt.tokenizers import Tokenizer, train_bpe
+from gt.registry import ModelSpec
+from gt.training import resume
 from gt.training.config import TrainConfig
-from gt.training.optim import captured_step, cosine_schedule, make_optimizer, next_token_loss, train_step
-from gt.training.stream import TokenStream
+from gt.training.inputs import HASHED_APART, Inputs, open_inputs
+from gt.training.interrupt import asked_to_stop
+from gt.training.interventions import COMPONENTS, REST, learning_rate, warn_of_no_effect
+from gt.training.monitor import SAMPLE_LENGTH, SAMPLE_WINDOWS, Gate, Monitor, finite
+from gt.training.optim import next_token_loss
+from gt.training.step import Step
 
 log = logging.getLogger(__name__)
 
-VALID_WINDOWS = 64
-MIN_VOCAB_SIZE = 257
+LOG = "train_log.jsonl"
+
+Report = Callable[[dict[str, Any]], None]
 
 
-def train(config: TrainConfig, report: Callable[[dict[str, Any]], None] = lambda line: None) -> Path:
+def train(
+    config: TrainConfig,
+    report: Report = lambda line: None,
+    gates: Sequence[Gate] = (),
+    progress: Callable[[Progress], None] = lambda progress: None,
+) -> Path:
     """Train a model and write its checkpoint.
 
     Args:
         config: Settings.
         report: Called with every line of the log.
+        gates: Bands to warn by while it trains.
+        progress: Called after every shard that is built of `data`.
 
     Returns:
-        The checkpoint's folder: model.safetensors (bf16), config.json, tokenizer.json, train_log.jsonl.
+        The checkpoint's folder: model.safetensors (bf16), config.json, tokenizer.json, train_log.jsonl, and
+        training_state.safetensors, with which it can be resumed.
 
     Raises:
         ValueError: If a setting, a file or the corpus does not fit.
         FloatingPointError: If the loss is no longer finite; the log up to then is kept.
+        KeyboardInterrupt: At Ctrl-C, when the state of the run has been saved.
+    """
+    spec, device = check_run(config)
+    out = Path(config.out)
+    with exact(config, device), asked_to_stop() as stop:
+        inputs = open_inputs(config, out / "tokenizer.json", progress)
+        run = Run(spec, config, inputs, device, report, gates)
+        with run.writing():
+            run.advance(config.steps, stop)
+            if stop:
+                run.save()
+                raise KeyboardInterrupt(f"stopped at step {run.step}: go on with --resume")
+            run.finish()
+    return out
+
+
+def check_run(config: TrainConfig) -> tuple[ModelSpec, torch.device]:
+    """The model and the device of a run, before anything is read; makes its folder.
+
+    Raises:
+        ValueError: If a setting does not fit, or the folder holds a run.
     """
     if split_name(config.model) is not None:
         raise ValueError(f"{config.model} is published weights: expected the model to train as VARIANT[@SCALE]")
@@ -50,87 +88,234 @@ def train(config: TrainConfig, report: Callable[[dict[str, Any]], None] = lambda
             f"{config.model} is a model of your own: train it with your own code, and give its weights to pytest --ckpt"
         )
     spec = registry.resolve(config.model)
-    for name in ("steps", "batch_size", "length", "log_every", "eval_every"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name} is {getattr(config, name)}: expected at least 1")
+    config.check()
     limit = spec.config().max_positions
     if limit and config.length > limit:
         raise ValueError(f"length is {config.length}: {spec.name} has learned positions for {limit} tokens at most")
     device = _device(config.device)
     out = Path(config.out)
+    if resume.has_state(out) and not (config.resume or config.overwrite):
+        step = resume.read_record(out)["step"]
+        raise ValueError(f"{out} holds a run at step {step}: give --resume to go on, --overwrite, or another --out")
+    if config.resume:
+        resume.read_record(out)
     out.mkdir(parents=True, exist_ok=True)
-    train_documents, valid_documents, corpora = _documents(config)
-    tokenizer = _tokenizer(config, train_documents, out)
-    train_stream = TokenStream(tokenizer.encode_documents(train_documents), config.length + 1)
-    valid_stream = TokenStream(tokenizer.encode_documents(valid_documents), config.length + 1)
+    return spec, device
 
-    torch.manual_seed(config.seed)
-    if device.type == "cuda":
-        torch.set_float32_matmul_precision("high")
-    model = build_model(spec.config(tokenizer.vocab_size)).to(device)
-    lr: float | torch.Tensor = torch.tensor(0.0, device=device) if device.type == "cuda" else 0.0
-    optimizer = make_optimizer(model, lr, config.weight_decay)
-    batches = train_stream.random_windows(config.batch_size, config.length, config.seed)
-    valid_batches = valid_stream.spaced_windows(VALID_WINDOWS, config.length + 1).to(device).split(config.batch_size)
 
-    if device.type == "cuda":
-        step_on = captured_step(model, optimizer, next(batches).to(device), config.clip)
-    else:
+class Run:
+    """One model in training: data, model, step, monitor, log and checkpoint.
 
-        def step_on(tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            return train_step(model, optimizer, tokens, config.clip)
+    Args:
+        spec: The model.
+        config: Settings.
+        inputs: What it reads.
+        device: Where it runs.
+        report: Called with every line of the log.
+        gates: Bands to warn by.
+
+    Attributes:
+        step: Steps taken.
+        seconds: Time they took, that of resumed runs before included.
+        lines: Lines logged by this process.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        config: TrainConfig,
+        inputs: Inputs,
+        device: torch.device,
+        report: Report = lambda line: None,
+        gates: Sequence[Gate] = (),
+    ) -> None:
+        self.spec, self.config, self.inputs, self.device, self.report = spec, config, inputs, device, report
+        self.out = Path(config.out)
+        self.step, self.seconds, self.lines = 0, 0.0, list[dict[str, Any]]()
+        torch.manual_seed(config.seed)
+        self.model = build_model(spec.config(inputs.tokenizer.vocab_size)).to(device)
+        warn_of_no_effect(self.model, config, spec.name)
+        self.train_step = Step(self.model, config, device)
+        self.train_step.prepare(inputs.batches.batch(0))
+        self.valid_loss: float | None = None
+        sample_BT = inputs.valid[0].windows.tokens_BT[:SAMPLE_WINDOWS, :SAMPLE_LENGTH].to(device)
+        self.monitor = Monitor(self.model, self.train_step, sample_BT, gates, config.spike_ratio, config.log_every)
+        self._log_bytes = self._resume() if config.resume else 0
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Open the log; lines after the state that was resumed are cut off."""
+        path = self.out / LOG
+        path.touch()
+        os.truncate(path, self._log_bytes)
+        with path.open("ab") as self._log:
+            yield
+
+    def advance(self, stop_at: int, stop: object = None) -> None:
+        """Train up to a step, or until `stop` is true after one.
+
+        Raises:
+            FloatingPointError: If the loss is no longer finite.
+        """
+        self._started = time.perf_counter() - self.seconds
+        config = self.config
+        while self.step < stop_at and not stop:
+            loss, norm = self.train_step(self.inputs.batches.batch(self.step), self.step)
+            self.monitor.saw(loss)
+            self.step += 1
+            if self._due(config.log_every) or self._due(config.eval_every) or self.step == config.steps:
+                self._write_line(float(loss), float(norm))
+            if config.save_every and self._due(config.save_every) and self.step < config.steps:
+                self.seconds = time.perf_counter() - self._started
+                self.save()
+        self.seconds = time.perf_counter() - self._started
+
+    def finish(self) -> None:
+        """Save what a finished run leaves."""
+        self.save()
+        if not self.config.keep_state:
+            (self.out / resume.STATE).unlink()
+
+    def save(self) -> None:
+        """Write the state to resume from, then the checkpoint; each file as a whole or not at all."""
+        self._log.flush()
+        os.fsync(self._log.fileno())
+        record = {
+            "step": self.step,
+            "settings": resume.settings(self.config),
+            "hashes": self.inputs.hashes,
+            "log_bytes": self._log.tell(),
+            "seconds": self.seconds,
+            "valid_loss": finite(self.valid_loss),
+            "count": self.monitor.count,
+            "previous_mean": self.monitor.previous_mean,
+            "outside": sorted(self.monitor.outside),
+            "environment": _environment(self.device),
+        }
+        resume.save_state(self.out, self.model, self.train_step, record, {"losses": self.monitor.losses})
+        save_checkpoint(self.out, self.model, step=self.step, tokens=self.tokens, training=self.settings())
+
+    def _resume(self) -> int:
+        """Take up the run in the folder; returns the length of its log then."""
+        record = resume.read_record(self.out)
+        resume.refuse_differences(self.out, record, self.config, self.inputs.hashes)
+        for name, now in _environment(self.device).items():
+            if record["environment"].get(name) != now:
+                then = record["environment"].get(name)
+                log.warning("resumed with %s %s in place of %s: losses may round differently", name, now, then)
+        extra = resume.load_state(self.out, self.model, self.train_step)
+        self.step, self.seconds, self.valid_loss = record["step"], record["seconds"], record["valid_loss"]
+        monitor = self.monitor
+        monitor.count, monitor.previous_mean = record["count"], record["previous_mean"]
+        monitor.outside = set(record["outside"])
+        monitor.losses[: monitor.count].copy_(extra["losses"][: monitor.count])
+        length: int = record["log_bytes"]
+        return length
+
+    def _due(self, every: int) -> bool:
+        return self.step % every == 0
+
+    def _tokens_per_step(self) -> int:
+        return self.config.batch_size * self.config.accumulate * self.config.length
+
+    @property
+    def tokens(self) -> int:
+        """Tokens trained on so far."""
+        return self.step * self._tokens_per_step()
+
+    def _write_line(self, loss: float, norm: float) -> None:
+        config, step, monitor = self.config, self.step, self.monitor
+        rates = {name: learning_rate(config, name, step - 1) for name in (*COMPONENTS, REST)}
+        seconds = time.perf_counter() - self._started
+        mean, warnings = monitor.interval(step)
+        line: dict[str, Any] = {
+            "step": step,
+            "tokens": self.tokens,
+            "loss": loss,
+            "loss_mean": mean,
+            "perplexity": perplexity(mean),
+            "grad_norm": norm,
+            "lr": rates[REST],
+            "lrs": rates,
+            **monitor.measure(norm),
+        }
+        if self._due(config.eval_every) or step == config.steps:
+            losses = {held_out.name: self._valid_loss(held_out.windows) for held_out in self.inputs.valid}
+            self.valid_loss = sum(losses[held_out.name] * held_out.share for held_out in self.inputs.valid)
+            line |= {"valid_loss": self.valid_loss, "valid_perplexity": perplexity(self.valid_loss)}
+            if len(losses) > 1:
+                line["valid_losses"] = losses
+        if step > config.warmup_ratio * config.steps:
+            warnings += monitor.judge(line, step)
+        line["warnings"] = warnings
+        line |= {"tokens_per_s": round(line["tokens"] / seconds), "seconds": round(seconds, 2)}
+        line = finite(line)
+        self._log.write(json.dumps(line).encode() + b"\n")
+        self._log.flush()
+        self.lines.append(line)
+        self.report(line)
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"loss is {loss} at step {step}: lower lr ({config.lr}) or clip")
 
     @torch.no_grad()
-    def validate() -> float:
-        losses = [next_token_loss(model, batch) * len(batch) for batch in valid_batches]
-        return float(sum(losses) / VALID_WINDOWS)
+    def _valid_loss(self, windows: Batch) -> float:
+        """Loss over windows in nats, weighted as in training."""
+        total = weight = 0.0
+        size = self.config.batch_size
+        for start in range(0, len(windows.tokens_BT), size):
+            tokens_BT = windows.tokens_BT[start : start + size].to(self.device)
+            weights_BT = None if windows.weights_BT is None else windows.weights_BT[start : start + size]
+            share = float(len(tokens_BT) if weights_BT is None else weights_BT.sum())
+            with self.train_step.autocast():
+                moved = None if weights_BT is None else weights_BT.to(self.device)
+                total += float(next_token_loss(self.model, tokens_BT, moved)) * share
+            weight += share
+        return total / max(weight, 1e-9)
 
-    started = time.perf_counter()
-    valid_loss = math.nan
-    with (out / "train_log.jsonl").open("w", encoding="utf-8") as log_file:
-        for step in range(config.steps):
-            rate = cosine_schedule(step, config.steps, config.lr, config.warmup_ratio, config.final_lr_ratio)
-            for group in optimizer.param_groups:
-                if isinstance(group["lr"], torch.Tensor):
-                    group["lr"].fill_(rate)
-                else:
-                    group["lr"] = rate
-            loss, norm = step_on(next(batches).to(device, non_blocking=True))
-            last = step + 1 == config.steps
-            if not (last or (step + 1) % config.log_every == 0 or (step + 1) % config.eval_every == 0):
-                continue
-            seconds = time.perf_counter() - started
-            tokens = (step + 1) * config.batch_size * config.length
-            line: dict[str, Any] = {
-                "step": step + 1,
-                "tokens": tokens,
-                "loss": float(loss),
-                "grad_norm": float(norm),
-                "lr": rate,
-                "tokens_per_s": round(tokens / seconds),
-                "seconds": round(seconds, 2),
-            }
-            if last or (step + 1) % config.eval_every == 0:
-                valid_loss = line["valid_loss"] = validate()
-            log_file.write(json.dumps(line) + "\n")
-            log_file.flush()
-            report(line)
-            if not math.isfinite(line["loss"]):
-                raise FloatingPointError(f"loss is {line['loss']} at step {step + 1}: lower lr ({config.lr}) or clip")
-    training = asdict(config) | {
-        "corpus": corpora,
-        "valid": [Path(p).name for p in config.valid],
-        "tokenizer": Path(config.tokenizer).name if config.tokenizer else None,
-        "out": out.name,
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
-        "corpus_tokens": len(train_stream),
-        "valid_loss": valid_loss,
-        "seconds": round(time.perf_counter() - started, 1),
-    }
-    save_checkpoint(
-        out, model, step=config.steps, tokens=config.steps * config.batch_size * config.length, training=training
-    )
-    return out
+    def settings(self) -> dict[str, Any]:
+        """Settings and outcome, for the checkpoint's configuration: names and hashes, no paths of this machine."""
+        config = self.config
+        sources = [{**asdict(source), "path": Path(source.path).name} for source in config.data]
+        return {
+            **asdict(config),
+            "corpus": {name: digest for name, digest in self.inputs.hashes.items() if name not in HASHED_APART},
+            "valid": [Path(path).name for path in config.valid],
+            "data": sources,
+            "tokenizer": Path(config.tokenizer).name if config.tokenizer else None,
+            "shards": Path(config.shards).name,
+            "out": self.out.name,
+            "device": torch.cuda.get_device_name() if self.device.type == "cuda" else "cpu",
+            "corpus_tokens": self.inputs.tokens,
+            "valid_loss": finite(self.valid_loss),
+            "seconds": round(self.seconds, 1),
+        }
+
+
+def _environment(device: torch.device) -> dict[str, Any]:
+    """What rounding depends on beside the settings."""
+    name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
+    return {"torch": torch.__version__, "device": name, "threads": torch.get_num_threads()}
+
+
+def perplexity(loss: float) -> float:
+    """exp(loss), infinite where that is too large for a number."""
+    return math.exp(loss) if loss < 700 else math.inf
+
+
+@contextmanager
+def exact(config: TrainConfig, device: torch.device) -> Iterator[None]:
+    """The settings of torch that a run wants, and those from before after it."""
+    before = torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled()
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS refuses without; read when it is loaded
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.use_deterministic_algorithms(before[1])
 
 
 def _device(name: str) -> torch.device:
@@ -141,33 +326,3 @@ def _device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("device cuda was asked for, but this torch sees no GPU")
     return torch.device(name)
-
-
-def _documents(config: TrainConfig) -> tuple[list[str], list[str], dict[str, str]]:
-    """Training and validation documents, and the hash of each training file."""
-    if not config.corpus:
-        raise ValueError("no corpus: give at least one text file to train on (--corpus FILE)")
-    corpora = [text_file(path) for path in config.corpus]
-    held_out = [text_file(path) for path in config.valid]
-    hashes = {corpus.name: corpus.sha256 for corpus in corpora}
-    train = [document for corpus in corpora for document in corpus.train]
-    tenth = [document for corpus in corpora for document in corpus.valid]
-    if not held_out:
-        return train, tenth, hashes
-    return train + tenth, [document for corpus in held_out for document in corpus.train + corpus.valid], hashes
-
-
-def _tokenizer(config: TrainConfig, documents: list[str], out: Path) -> Tokenizer:
-    path = out / "tokenizer.json"
-    if config.tokenizer is None:
-        log.info("training a tokenizer of %d tokens", config.vocab_size)
-        if config.vocab_size < MIN_VOCAB_SIZE:
-            raise ValueError(
-                f"vocab_size is {config.vocab_size}: bytes and end of text alone are {MIN_VOCAB_SIZE} tokens"
-            )
-        train_bpe(documents, config.vocab_size, path)
-    elif not Path(config.tokenizer).is_file():
-        raise ValueError(f"tokenizer {config.tokenizer}: no such file; expected a tokenizer.json")
-    elif Path(config.tokenizer).resolve() != path.resolve():
-        path.write_bytes(Path(config.tokenizer).read_bytes())
-    return Tokenizer(path)

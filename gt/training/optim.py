@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gt import kernels
 
+RowsLoss = Callable[[slice], tuple[Tensor, Tensor]]
+"""Of some rows of a batch: what is differentiated and what is reported, each as its part of the whole batch's."""
 
-def next_token_loss(model: nn.Module, tokens_BT: Tensor) -> Tensor:
-    """Mean cross-entropy of every token but the first, in nats."""
+BETAS = (0.9, 0.95)
+
+
+def next_token_loss(model: nn.Module, tokens_BT: Tensor, weights_BT: Tensor | None = None) -> Tensor:
+    """Mean cross-entropy of every token but the first, in nats; with weights [B, T - 1] the weighted mean."""
     logits = model(tokens_BT[:, :-1])
-    return kernels.cross_entropy(logits.flatten(0, 1), tokens_BT[:, 1:].flatten())
+    weights = None if weights_BT is None else weights_BT.flatten()
+    return kernels.cross_entropy(logits.flatten(0, 1), tokens_BT[:, 1:].flatten(), weights)
 
 
 def make_optimizer(model: nn.Module, lr: float | Tensor, weight_decay: float = 0.0) -> torch.optim.AdamW:
@@ -28,11 +35,20 @@ def make_optimizer(model: nn.Module, lr: float | Tensor, weight_decay: float = 0
         lr: Learning rate; a tensor where a captured graph must see it change.
         weight_decay: Decoupled weight decay of the matrices.
     """
-    matrices = [p for p in model.parameters() if p.ndim == 2]
-    others = [p for p in model.parameters() if p.ndim != 2]
-    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-    on_gpu = next(model.parameters()).is_cuda
-    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95), fused=True, capturable=on_gpu)
+    return adamw(split_by_decay(model.parameters(), weight_decay), lr)
+
+
+def split_by_decay(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    """Two groups for the optimiser: matrices, which decay, and all others."""
+    every = list(parameters)
+    matrices, others = [p for p in every if p.ndim == 2], [p for p in every if p.ndim != 2]
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def adamw(groups: list[dict[str, Any]], lr: float | Tensor) -> torch.optim.AdamW:
+    """AdamW over groups of parameters that lie on one device; a captured graph can hold its step on a GPU."""
+    on_gpu = any(parameter.is_cuda for group in groups for parameter in group["params"])
+    return torch.optim.AdamW(groups, lr=lr, betas=BETAS, fused=True, capturable=on_gpu)
 
 
 def cosine_schedule(step: int, steps: int, peak: float, warmup_ratio: float, final_ratio: float) -> float:
@@ -47,36 +63,55 @@ def cosine_schedule(step: int, steps: int, peak: float, warmup_ratio: float, fin
 def loss_and_gradients(model: nn.Module, tokens_BT: Tensor, halves: bool = True) -> Tensor:
     """The loss [], with its gradient in every parameter's `grad` (None where it does not reach).
 
-    On a CPU the two halves of a batch are computed side by side, each by one thread: a model of this size is thousands
+    `halves` as in `add_gradients`.
+    """
+
+    def part(rows: slice) -> tuple[Tensor, Tensor]:
+        part_BT = tokens_BT[rows]
+        loss = next_token_loss(model, part_BT) * (len(part_BT) / len(tokens_BT))
+        return loss, loss
+
+    model.zero_grad(set_to_none=True)
+    return add_gradients(model, part, slice(0, len(tokens_BT)), tokens_BT.device, halves)
+
+
+def add_gradients(
+    model: nn.Module, loss_of: RowsLoss, rows: slice, device: torch.device, halves: bool = True
+) -> Tensor:
+    """Add the gradient of some rows' loss to every parameter's `grad`; returns what is reported [].
+
+    On a CPU the two halves of the rows are computed side by side, each by one thread: a model of this size is thousands
     of small operations, and sharing out each of them costs more than it saves, ten times more on a busy machine.
     Only models that say so (`thread_safe`) are called from two threads; for another, a call may change the module
     (statistics, random numbers drawn in an order). `halves=False` computes any as one.
     """
-    if not (halves and getattr(model, "thread_safe", False) and tokens_BT.device.type == "cpu" and len(tokens_BT) > 1):
-        loss = next_token_loss(model, tokens_BT)
-        model.zero_grad(set_to_none=True)
-        loss.backward()
-        return loss.detach()
-    model.zero_grad(set_to_none=True)
+    count = rows.stop - rows.start
+    if not (halves and getattr(model, "thread_safe", False) and device.type == "cpu" and count > 1):
+        objective, reported = loss_of(rows)
+        objective.backward()
+        return reported.detach()
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     threads, autocast = torch.get_num_threads(), torch.is_autocast_enabled("cpu")
     autocast_dtype = torch.get_autocast_dtype("cpu")
 
-    def part(rows_BT: Tensor) -> tuple[Tensor, list[Tensor | None]]:
+    def part(half: slice) -> tuple[Tensor, list[Tensor | None]]:
         torch.set_num_threads(1)
         # A thread begins with gradients on and without autocast.
         with torch.autocast("cpu", autocast_dtype, enabled=autocast):
-            loss = next_token_loss(model, rows_BT) * (len(rows_BT) / len(tokens_BT))
-            return loss.detach(), list(torch.autograd.grad(loss, parameters, allow_unused=True))
+            objective, reported = loss_of(half)
+            return reported.detach(), list(torch.autograd.grad(objective, parameters, allow_unused=True))
 
-    running = [_halves().submit(part, rows_BT) for rows_BT in tokens_BT.tensor_split(2)]
+    middle = rows.start + (count + 1) // 2
+    running = [_halves().submit(part, half) for half in (slice(rows.start, middle), slice(middle, rows.stop))]
     try:
         first, second = (half.result() for half in running)
     finally:
         wait(running)  # nobody goes on, not even with an error, while the model is at work
         torch.set_num_threads(threads)  # a worker's own number became that of the process
     for parameter, a, b in zip(parameters, first[1], second[1], strict=True):
-        parameter.grad = a.add_(b) if a is not None and b is not None else a if b is None else b
+        gradient = a.add_(b) if a is not None and b is not None else a if b is None else b
+        if gradient is not None:
+            parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
     return first[0] + second[0]
 
 
@@ -92,7 +127,7 @@ if hasattr(os, "register_at_fork"):
 def train_step(
     model: nn.Module, optimizer: torch.optim.Optimizer, tokens_BT: Tensor, clip: float, halves: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """One step of gradient descent; `halves` as in `loss_and_gradients`.
+    """One step of gradient descent; `halves` as in `add_gradients`.
 
     Returns:
         The loss, and the global gradient norm before clipping; scalars on the model's device.
@@ -113,31 +148,55 @@ def captured_step(
     Raises:
         ValueError: If the optimiser has been used: the steps that warm up for the recording would spoil its state.
     """
+    return capture(lambda tokens_BT: train_step(model, optimizer, tokens_BT, clip), (example_BT,), model, optimizer)
+
+
+def capture(
+    function: Callable[..., tuple[Tensor, Tensor]],
+    examples: tuple[Tensor, ...],
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    changed: tuple[Tensor, ...] = (),
+) -> Callable[..., tuple[Tensor, Tensor]]:
+    """A training step as a CUDA graph, called with tensors of the shapes of the examples.
+
+    Args:
+        function: The step. Its outputs are overwritten by the next call.
+        examples: Its arguments, on the GPU.
+        model: Its parameters are left as they were.
+        optimizer: Is left unused.
+        changed: Further tensors that the step writes to; left as they were.
+
+    Raises:
+        ValueError: If the optimiser has been used: the steps that warm up for the recording would spoil its state.
+    """
     if optimizer.state:
         raise ValueError("the optimiser has stepped already: record the step with a new one, then load its state")
-    before = [p.detach().clone() for p in model.parameters()]
-    static_BT = example_BT.clone()
+    written = (*model.parameters(), *changed)
+    before = [tensor.detach().clone() for tensor in written]
+    static = tuple(example.clone() for example in examples)
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):  # warm-up outside the graph, as capturing requires
         for _ in range(3):
-            train_step(model, optimizer, static_BT, clip)
+            function(*static)
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        loss, norm = train_step(model, optimizer, static_BT, clip)
+        outputs = function(*static)
     with torch.no_grad():
-        for parameter, value in zip(model.parameters(), before, strict=True):
-            parameter.copy_(value)
+        for tensor, value in zip(written, before, strict=True):
+            tensor.copy_(value)
         for state in optimizer.state.values():
             for value in state.values():
                 if isinstance(value, Tensor):
                     value.zero_()
 
     # The graph knows addresses, not tensors: what it writes to must live as long as the step can be called.
-    def step(tokens_BT: Tensor, kept: tuple[object, ...] = (model, optimizer)) -> tuple[Tensor, Tensor]:
-        static_BT.copy_(tokens_BT)
+    def step(*inputs: Tensor, kept: tuple[object, ...] = (model, optimizer, changed)) -> tuple[Tensor, Tensor]:
+        for tensor, value in zip(static, inputs, strict=True):
+            tensor.copy_(value, non_blocking=True)
         graph.replay()
-        return loss, norm
+        return outputs
 
     return step

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gt.data.batches import Batch
+
 
 class TokenStream:
     """Tokens of documents in a row.
@@ -41,3 +43,37 @@ class TokenStream:
         last = len(self.tokens) - length
         starts = torch.linspace(0, last, count).long()[:, None]
         return self.tokens[starts + torch.arange(length)]
+
+
+class StreamBatches:
+    """Batches of windows that start anywhere in a stream, by number (`gt.data.batches.BatchSource`).
+
+    Args:
+        stream: Longer than `length`.
+        batch_size: Windows in a batch.
+        length: Tokens predicted in each.
+        seed: Of the places.
+    """
+
+    def __init__(self, stream: TokenStream, batch_size: int, length: int, seed: int) -> None:
+        self.stream, self.batch_size, self.length, self.seed = stream, batch_size, length, seed
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step: tokens [B, length + 1], all of one weight."""
+        starts = torch.from_numpy(
+            numbers(self.seed, step).integers(len(self.stream) - self.length, size=(self.batch_size, 1))
+        )
+        return Batch(self.stream.tokens[starts + torch.arange(self.length + 1)], None)
+
+
+def numbers(seed: int, step: int, purpose: int = 0) -> np.random.Generator:
+    """Random numbers that belong to a step, whichever steps came before (Philox: Salmon et al. 2011).
+
+    Args:
+        seed: Of the run; of more than 64 bits the lowest count.
+        step: Step.
+        purpose: Another number for what must not be drawn alike.
+    """
+    return np.random.Generator(
+        np.random.Philox(key=np.array([seed % 2**64, purpose], np.uint64), counter=[0, 0, 0, step])
+    )

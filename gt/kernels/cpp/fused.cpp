@@ -27,17 +27,17 @@ extern "C" void cross_entropy_forward(long rows, long V, const float* logits, co
     }
 }
 
-// gradient = scale (softmax(logits) - onehot(target))
-extern "C" void cross_entropy_backward(long rows, long V, const float* logits, const std::int64_t* targets,
-                                       const float* maxima, const float* log_sums, const float* scale, float* gradient,
+// gradient = scale (softmax(logits) - onehot(target)), with a scale for all rows (stride 0) or for each (stride 1)
+extern "C" void cross_entropy_backward(long rows, long V, long stride, const float* logits, const std::int64_t* targets,
+                                       const float* maxima, const float* log_sums, const float* scales, float* gradient,
                                        int threads) {
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (long i = 0; i < rows; ++i) {
         const float* __restrict__ row = logits + i * V;
         float* __restrict__ out = gradient + i * V;
-        const float largest = maxima[i], share = *scale / std::exp(log_sums[i]);
+        const float largest = maxima[i], scale = scales[i * stride], share = scale / std::exp(log_sums[i]);
         for (long j = 0; j < V; ++j) out[j] = share * exponential(row[j] - largest);
-        out[targets[i]] -= *scale;
+        out[targets[i]] -= scale;
     }
 }
 

@@ -20,6 +20,10 @@ CASES: dict[str, Callable[[], list[Any]]] = {
         *(torch.randn(3, 5, 24), torch.randn(24), torch.randn(24), 4, 64e-5, 4 * torch.randn(3, 5, 24))
     ],
     "cross_entropy": lambda: [5 * torch.randn(6, 19), torch.randint(0, 19, (6,))],
+    # Weights are whole numbers so that no gradient is asked of them.
+    "cross_entropy weighted": lambda: [
+        *(5 * torch.randn(6, 19), torch.randint(0, 19, (6,)), torch.tensor([0, 3, 1, 0, 16, 4]))
+    ],
 }
 ALL = [
     pytest.param(case, backend, id=f"{case}-{backend.name}") for case in CASES for backend in BACKENDS[case.split()[0]]
@@ -73,7 +77,7 @@ def test_bf16_in_bf16_out(case: str, backend: Backend) -> None:
     exact = op_of(case, backend)(
         *(t.double() if isinstance(t, Tensor) and t.is_floating_point() else t for t in inputs)
     )
-    assert out.dtype == (torch.float32 if case == "cross_entropy" else torch.bfloat16)
+    assert out.dtype == (torch.float32 if case.startswith("cross_entropy") else torch.bfloat16)
     assert float((out.double() - exact).abs().max() / exact.abs().max()) <= 2e-2
 
 
@@ -86,6 +90,18 @@ def test_cross_entropy_of_extreme_logits(backend: Backend) -> None:
     assert torch.isnan(run(torch.tensor([[0.0, torch.nan]]), torch.tensor([0])))
     assert torch.isnan(run(torch.tensor([[torch.nan] * 9]), torch.tensor([0])))
     assert not torch.isfinite(run(torch.full((1, 16), torch.inf), torch.tensor([0])))
+
+
+@pytest.mark.parametrize("backend", BACKENDS["cross_entropy"], ids=lambda backend: backend.name)
+def test_equal_weights_are_the_mean_and_no_weight_is_nothing(backend: Backend) -> None:
+    run = op_of("cross_entropy", backend)
+    logits, targets = draw("cross_entropy")
+    assert float(run(logits, targets, torch.full((6,), 0.5))) == pytest.approx(float(run(logits, targets)))
+    assert float(run(logits, targets, torch.eye(6)[2])) == pytest.approx(float(run(logits[2:3], targets[2:3])))
+    leaf = logits.requires_grad_()
+    nothing = run(leaf, targets, torch.zeros(6))
+    nothing.backward()
+    assert (float(nothing.detach()), int(leaf.grad.count_nonzero())) == (0.0, 0)
 
 
 def test_views_that_are_not_contiguous() -> None:
@@ -107,6 +123,7 @@ def test_views_that_are_not_contiguous() -> None:
         ),
         (lambda: kernels.cross_entropy(torch.ones(2, 3), torch.zeros(3, dtype=torch.long)), "targets"),
         (lambda: kernels.cross_entropy(torch.ones(1, 3), torch.zeros(1, dtype=torch.int32)), "int64"),
+        (lambda: kernels.cross_entropy(torch.ones(1, 3), torch.zeros(1, dtype=torch.long), torch.ones(2)), "weights"),
         (lambda: kernels.cross_entropy(torch.ones(0, 3), torch.zeros(0, dtype=torch.long)), "no predictions"),
     ],
 )

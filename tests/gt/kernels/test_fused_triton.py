@@ -21,6 +21,9 @@ LARGER: dict[str, Any] = {
         *(torch.randn(3, 23, 128), torch.randn(128), torch.randn(128), 4, 64e-5, 4 * torch.randn(3, 23, 128))
     ],
     "cross_entropy": lambda: [5 * torch.randn(7, 4500), torch.randint(0, 4500, (7,))],
+    "cross_entropy weighted": lambda: [
+        *(5 * torch.randn(7, 4500), torch.randint(0, 4500, (7,)), torch.tensor([0, 3, 1, 0, 16, 4, 1]))
+    ],
 }
 DRAWS = {case: lambda case=case: draw(case) for case in CASES} | {f"{case} larger": f for case, f in LARGER.items()}
 

@@ -15,12 +15,14 @@ import torch
 
 from gt import registry
 from gt.checkpoint import inspect_checkpoint
+from gt.data.config import DataSource
 from gt.data.corpus import python_reference
 from gt.models.hybrid import HybridLM
-from gt.training.config import TrainConfig
 from gt.training.loop import train
 from gt.training.optim import cosine_schedule, loss_and_gradients, make_optimizer, next_token_loss, train_step
-from gt.training.stream import TokenStream
+from gt.training.step import Step
+from gt.training.stream import StreamBatches, TokenStream
+from tests.gt.training.runs import settings, write_prose
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +30,6 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("corpus") / "prose.txt"
     path.write_text("\n<|endoftext|>\n".join(python_reference().train[:40]), encoding="utf-8")
     return path
-
-
-def settings(text: Path, out: Path, **changes: Any) -> TrainConfig:
-    base: dict[str, Any] = {"model": "RWKV6@TINY", "vocab_size": 320, "steps": 8, "batch_size": 2, "length": 32}
-    base |= {"log_every": 3, "eval_every": 4, "device": "cpu", "corpus": (str(text),), "out": str(out)}
-    return TrainConfig(**{**base, **changes})
 
 
 def test_a_run_leaves_a_complete_checkpoint_and_log(corpus: Path, tmp_path: Path) -> None:
@@ -76,10 +72,43 @@ def test_a_given_tokenizer_is_taken_along(corpus: Path, tmp_path: Path) -> None:
     assert (first / "tokenizer.json").read_bytes() == (second / "tokenizer.json").read_bytes()
 
 
+def test_sources_are_mixed_validated_apart_and_compared_when_resumed(tmp_path: Path) -> None:
+    text = write_prose(tmp_path / "one.txt")
+    (tmp_path / "two.jsonl").write_text(
+        "".join(json.dumps({"text": document}) + "\n" for document in python_reference().train[:40])
+    )
+    sources = (DataSource(path=str(text), weight=3.0), DataSource(path=str(tmp_path / "two.jsonl")))
+    run: dict[str, Any] = {"corpus": (), "data": sources, "shards": str(tmp_path / "shards")}
+    out = train(settings(text, tmp_path / "run", **run))
+    line = json.loads((out / "train_log.jsonl").read_text().splitlines()[-1])
+    first, second = line["valid_losses"].values()
+    assert line["valid_loss"] == pytest.approx(0.75 * first + 0.25 * second)
+    config = json.loads((out / "config.json").read_text())
+    assert [source["path"] for source in config["training"]["data"]] == ["one.txt", "two.jsonl"]
+    assert config["training"]["corpus_tokens"] > 1000
+    assert str(tmp_path) not in json.dumps(config)
+    run["data"] = (sources[0], DataSource(path=str(tmp_path / "two.jsonl"), weight=2.0))
+    with pytest.raises(ValueError, match="the text of mixture is"):
+        train(settings(text, tmp_path / "run", resume=True, steps=9, **run))
+
+
+def test_a_tokenizer_of_characters_is_trained(corpus: Path, tmp_path: Path) -> None:
+    out = train(settings(corpus, tmp_path, steps=1, tokenizer_kind="char"))
+    config = json.loads((out / "config.json").read_text())
+    assert 30 < config["model"]["vocab_size"] < 200
+    assert inspect_checkpoint(out, registry.resolve("RWKV6@TINY")).step == 1
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"corpus": ()}, "no corpus"),
+        ({"data": (DataSource(path="x"),)}, "both corpus and data"),
+        ({"corpus": (), "data": (DataSource(path="none.txt"),)}, "none.txt"),
+        ({"accumulate": 0}, "accumulate is 0: expected at least 1"),
+        ({"dtype": "fp8"}, "dtype is 'fp8'"),
+        ({"rwkv_dropout": 1.5}, "rwkv_dropout is 1.5: expected a share"),
+        ({"mamba_lr_mult": 0.0}, "mamba_lr_mult is 0.0: expected a number above 0"),
         ({"corpus": ("none.txt",)}, "no such file"),
         ({"model": "GF-MX"}, "unknown model"),
         ({"model": "json:dumps"}, "json:dumps is a model of your own: train it with your own code"),
@@ -103,10 +132,12 @@ def test_bad_settings_are_refused(corpus: Path, tmp_path: Path, changes: dict[st
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_log(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*arguments: Any) -> Any:
-        return torch.tensor(float("nan")), torch.tensor(1.0)
+    def broken(step: Step, *arguments: Any) -> Any:
+        loss, norm = working(step, *arguments)
+        return loss * float("nan"), norm
 
-    monkeypatch.setattr("gt.training.loop.train_step", broken)
+    working = Step.__call__
+    monkeypatch.setattr(Step, "__call__", broken)
     with pytest.raises(FloatingPointError, match="loss is nan at step 3: lower lr"):
         train(settings(corpus, tmp_path / "run"))
     assert len((tmp_path / "run" / "train_log.jsonl").read_text().splitlines()) == 1
@@ -218,6 +249,19 @@ def test_windows_are_the_same_for_one_seed_and_cover_the_text() -> None:
     spaced = stream.spaced_windows(5, 20)
     assert spaced.shape == (5, 20)
     assert (int(spaced[0, 0]), int(spaced[-1, -1])) == (0, 499)
+
+
+def test_numbered_batches_cover_the_text_and_do_not_repeat() -> None:
+    batches = StreamBatches(TokenStream(list(range(500)), 10), 8, 16, seed=3)
+    seen = [batches.batch(step).tokens_BT for step in range(50)]
+    assert all(batch.shape == (8, 17) for batch in seen)
+    assert all((batch[:, 1:] - batch[:, :-1] == 1).all() for batch in seen)
+    starts = torch.cat([batch[:, 0] for batch in seen])
+    assert len(starts.unique()) > 250
+    assert (int(starts.min()) < 10, int(starts.max()) > 470) == (True, True)
+    assert torch.equal(seen[7], batches.batch(7).tokens_BT)
+    other = StreamBatches(batches.stream, 8, 16, seed=4)
+    assert not torch.equal(seen[7], other.batch(7).tokens_BT)
 
 
 def test_too_few_tokens_are_refused() -> None:

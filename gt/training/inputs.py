@@ -1,0 +1,162 @@
+"""What a run reads: its tokenizer, its batches, the windows it is validated on, and a hash of each."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gt.checkpoint import write_atomically
+from gt.data.batches import Batch, BatchSource, MixtureBatches, spaced_windows
+from gt.data.config import DataSource
+from gt.data.corpus import text_file
+from gt.data.dataset import prepare
+from gt.data.shards import Progress
+from gt.data.sources import texts
+from gt.tokenizers import Tokenizer, train_bpe, train_char
+from gt.training.config import TrainConfig
+from gt.training.stream import StreamBatches, TokenStream
+
+log = logging.getLogger(__name__)
+
+VALID_WINDOWS = 64
+TOKENIZER_CHARACTERS = 200_000_000
+"""Text of `data` that a tokenizer is trained on: more changes it little."""
+
+HASHED_APART = frozenset({"validation", "tokenizer"})
+"""What has a hash and is no source that is trained on."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Windows to validate on.
+
+    Attributes:
+        name: What they are of.
+        windows: The windows.
+        share: Share of their loss in the validation loss.
+    """
+
+    name: str
+    windows: Batch
+    share: float = 1.0
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run reads.
+
+    Attributes:
+        tokenizer: The tokenizer.
+        batches: Batches of `batch_size * accumulate` sequences.
+        valid: What it is validated on.
+        tokens: Tokens to train on.
+        hashes: Hash of every source, and of the tokenizer.
+    """
+
+    tokenizer: Tokenizer
+    batches: BatchSource
+    valid: tuple[HeldOut, ...]
+    tokens: int
+    hashes: dict[str, str]
+
+
+def open_inputs(config: TrainConfig, tokenizer: Path, report: Callable[[Progress], None] = lambda p: None) -> Inputs:
+    """Read the text of a run.
+
+    Args:
+        config: Settings.
+        tokenizer: Where the tokenizer goes; a resumed run takes the one that is there.
+        report: Called after every shard that is built.
+
+    Raises:
+        ValueError: If a file, the text or a setting does not fit.
+    """
+    return _from_sources(config, tokenizer, report) if config.data else _from_files(config, tokenizer)
+
+
+def _from_files(config: TrainConfig, tokenizer: Path) -> Inputs:
+    train, valid, hashes = _documents(config)
+    _provide_tokenizer(config, train, tokenizer)
+    loaded = Tokenizer(tokenizer)
+    stream = TokenStream(loaded.encode_documents(train), config.length + 1)
+    valid_stream = TokenStream(loaded.encode_documents(valid), config.length + 1)
+    windows = Batch(valid_stream.spaced_windows(VALID_WINDOWS, config.length + 1), None)
+    return Inputs(
+        tokenizer=loaded,
+        batches=StreamBatches(stream, config.batch_size * config.accumulate, config.length, config.seed),
+        valid=(HeldOut("validation", windows),),
+        tokens=len(stream),
+        hashes={**hashes, "validation": _hash(valid), "tokenizer": loaded.sha256},
+    )
+
+
+def _from_sources(config: TrainConfig, tokenizer: Path, report: Callable[[Progress], None]) -> Inputs:
+    _provide_tokenizer(config, texts(config.data, TOKENIZER_CHARACTERS), tokenizer)
+    loaded = Tokenizer(tokenizer)
+    dataset = prepare(
+        config.data,
+        tokenizer,
+        Path(config.shards),
+        valid=[DataSource(path=path) for path in config.valid],
+        valid_share=config.valid_share,
+        allow_leaks=config.allow_leaks,
+        workers=config.workers,
+        report=report,
+    )
+    if not dataset.valid:
+        raise ValueError("there is nothing to validate on: give valid, or a valid_share above 0")
+    total = sum(source.weight for source in dataset.valid)
+    mixture = [f"{source.tokens.name} {source.weight!r} {source.start}" for source in dataset.train]
+    valid = tuple(
+        HeldOut(source.tokens.name, spaced_windows(source, VALID_WINDOWS, config.length), source.weight / total)
+        for source in dataset.valid
+    )
+    return Inputs(
+        tokenizer=loaded,
+        batches=MixtureBatches(dataset.train, config.batch_size * config.accumulate, config.length, config.seed),
+        valid=valid,
+        tokens=sum(len(source.tokens) for source in dataset.train),
+        hashes={"data": dataset.sha256, "mixture": _hash(mixture), "tokenizer": loaded.sha256},
+    )
+
+
+def _documents(config: TrainConfig) -> tuple[list[str], list[str], dict[str, str]]:
+    """Training and validation documents, and the hash of each training file."""
+    if not config.corpus:
+        raise ValueError("no corpus: give at least one text file to train on (--corpus FILE)")
+    corpora = [text_file(path) for path in config.corpus]
+    held_out = [text_file(path) for path in config.valid]
+    hashes = {corpus.name: corpus.sha256 for corpus in corpora}
+    train = [document for corpus in corpora for document in corpus.train]
+    tenth = [document for corpus in corpora for document in corpus.valid]
+    if not held_out:
+        return train, tenth, hashes
+    return train + tenth, [document for corpus in held_out for document in corpus.train + corpus.valid], hashes
+
+
+def _hash(documents: list[str]) -> str:
+    digest = hashlib.sha256()
+    for document in documents:
+        digest.update(document.encode() + b"\0")
+    return digest.hexdigest()
+
+
+def _provide_tokenizer(config: TrainConfig, documents: Iterable[str], path: Path) -> None:
+    """Put the tokenizer of a run where its checkpoint keeps it."""
+    given = None if config.tokenizer is None else Path(config.tokenizer)
+    if given is not None and not given.is_file():
+        raise ValueError(f"tokenizer {given}: no such file; expected a tokenizer.json")
+    if config.resume:
+        if not path.is_file():
+            raise ValueError(f"{path.parent} has no tokenizer.json to resume with: start anew, without resume")
+        if given is not None and given.read_bytes() != path.read_bytes():
+            raise ValueError(f"tokenizer {given} is not the one that {path.parent} was started with: leave it out")
+    elif given is None:
+        log.info("training a tokenizer of %d tokens", config.vocab_size)
+        train = train_char if config.tokenizer_kind == "char" else train_bpe
+        write_atomically(path, lambda partial: train(documents, vocab_size=config.vocab_size, path=partial))
+    elif given.resolve() != path.resolve():
+        write_atomically(path, lambda partial: partial.write_bytes(given.read_bytes()))

@@ -1,0 +1,232 @@
+"""A run that goes on is the run that was not interrupted, wherever it was cut."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from gt import registry
+from gt.checkpoint import inspect_checkpoint
+from gt.training.config import TrainConfig
+from gt.training.loop import train
+from gt.training.resume import STATE, read_record
+from tests.gt.training.runs import settings, write_prose
+
+ROOT = Path(__file__).resolve().parents[3]
+TIMES = ("seconds", "tokens_per_s", "memory_mib")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_prose(tmp_path_factory.mktemp("corpus") / "prose.txt")
+
+
+def logged(out: Path) -> list[dict[str, Any]]:
+    """Lines of a log without what a clock and the machine say."""
+    lines = [json.loads(line) for line in (out / "train_log.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key not in TIMES} for line in lines]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    assert logged(one) == logged(other)
+    first, second = load_file(one / STATE), load_file(other / STATE)
+    assert first.keys() == second.keys()
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+    assert (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
+
+
+def stop_after(config: TrainConfig, step: int, **changes: Any) -> None:
+    """Train until the log has a line of a step, then press Ctrl-C."""
+
+    def press(line: dict[str, Any]) -> None:
+        if line["step"] == step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt, match=f"stopped at step {step}: go on with --resume"):
+        train(config, press)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"model": "GF-MH@TINY", "dtype": "bfloat16", "accumulate": 2, "rwkv_dropout": 0.4, "gate_freeze_steps": 4},
+        {"model": "GPT2@TINY", "dtype": "float16", "mamba_lr_mult": 0.5},
+    ],
+    ids=["plain", "hybrid", "transformer"],
+)
+def test_ctrl_c_and_resume_are_the_uninterrupted_run(corpus: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    options: dict[str, Any] = {"log_every": 2, "eval_every": 3, "save_every": 5, **changes}
+    train(settings(corpus, tmp_path / "whole", **options))
+    stop_after(settings(corpus, tmp_path / "cut", **options), 3)
+    assert inspect_checkpoint(tmp_path / "cut", registry.resolve(options.get("model", "RWKV6@TINY"))).step == 3
+    torch.manual_seed(123)  # whatever was drawn in between
+    stop_after(settings(corpus, tmp_path / "cut", resume=True, **options), 6)
+    train(settings(corpus, tmp_path / "cut", resume=True, **options))
+    assert_same_run(tmp_path / "whole", tmp_path / "cut")
+    assert [line["step"] for line in logged(tmp_path / "cut")] == [2, 3, 4, 6, 8]
+
+
+def test_warnings_and_spikes_go_on_as_they_were(corpus: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"log_every": 2, "lr": 0.5, "clip": 100.0, "spike_ratio": 1.01, "warmup_ratio": 0.3}
+    train(settings(corpus, tmp_path / "whole", **options))
+    stop_after(settings(corpus, tmp_path / "cut", **options), 4)
+    train(settings(corpus, tmp_path / "cut", resume=True, **options))
+    assert_same_run(tmp_path / "whole", tmp_path / "cut")
+    assert any("spike: loss is" in warning for line in logged(tmp_path / "cut") for warning in line["warnings"])
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import safetensors.torch
+from gt.training.config import TrainConfig
+from gt.training import loop
+import torch
+torch.set_num_threads(1)
+text, out, kill = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+sys.path.insert(0, sys.argv[4])
+from tests.gt.training.runs import settings
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+where, _, number = kill.partition(":")
+count = [int(number or 0)]
+
+def now():
+    count[0] -= 1
+    return count[0] < 0
+
+save_file, fsync, replace = safetensors.torch.save_file, os.fsync, Path.replace
+
+def torn(tensors, path, metadata=None):
+    save_file(tensors, path, metadata=metadata)
+    if now():
+        os.truncate(path, os.path.getsize(path) // 2)
+        die()
+
+def before_sync(fd):
+    if now():
+        die()
+    fsync(fd)
+
+def around_rename(self, target):
+    kills = now()
+    if kills and where == "before":
+        die()
+    replace(self, target)
+    if kills:
+        die()
+
+if where == "torn":
+    safetensors.torch.save_file = torn
+if where == "sync":
+    os.fsync = before_sync
+if where in ("before", "after"):
+    Path.replace = around_rename
+loop.train(settings(text, out, save_every=2, log_every=1, resume=kill == "resume"))
+"""
+
+
+def run_killed(corpus: Path, out: Path, kill: str) -> int:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", KILLED, str(corpus), str(out), kill, str(ROOT)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr
+    return done.returncode
+
+
+@pytest.fixture(scope="module")
+def saved_often(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in the processes that are killed: sums over more round otherwise
+    try:
+        return train(settings(corpus, tmp_path_factory.mktemp("often") / "whole", save_every=2, log_every=1))
+    finally:
+        torch.set_num_threads(threads)
+
+
+# Renames are of the tokenizer twice, then of state, weights and configuration at each save; written by safetensors are
+# state and weights: all of these kills are in the second save.
+@pytest.mark.parametrize(
+    "kill", ["torn:2", "torn:3", "sync:9", "before:5", "after:5", "before:6", "after:6", "after:7"]
+)
+def test_a_run_killed_in_a_save_goes_on_exactly(corpus: Path, tmp_path: Path, saved_often: Path, kill: str) -> None:
+    assert run_killed(corpus, tmp_path / "cut", kill) == -signal.SIGKILL
+    done = kill in ("torn:3", "after:5", "before:6", "after:6", "after:7")  # what decides is the state's rename
+    assert read_record(tmp_path / "cut")["step"] == (4 if done else 2)
+    assert inspect_checkpoint(tmp_path / "cut", registry.resolve("RWKV6@TINY")).step == (4 if kill == "after:7" else 2)
+    train(settings(corpus, tmp_path / "cut", save_every=2, log_every=1, resume=True))
+    assert_same_run(saved_often, tmp_path / "cut")
+    assert [line["step"] for line in logged(tmp_path / "cut")] == list(range(1, 9))
+
+
+def test_a_run_killed_in_its_first_save_is_started_anew(corpus: Path, tmp_path: Path) -> None:
+    assert run_killed(corpus, tmp_path / "cut", "torn:0") == -signal.SIGKILL
+    with pytest.raises(ValueError, match="holds no run to resume"):
+        train(settings(corpus, tmp_path / "cut", resume=True))
+    train(settings(corpus, tmp_path / "cut"))
+    assert [line["step"] for line in logged(tmp_path / "cut")] == [3, 4, 6, 8]
+
+
+@pytest.fixture(scope="module")
+def finished(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(settings(corpus, tmp_path_factory.mktemp("run") / "done"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lr": 1e-3}, r"done: lr is 0.001, the run was started with 0.002; give what it was started with"),
+        ({"model": "GF-MH@TINY"}, "model is 'GF-MH@TINY', the run was started with 'RWKV6@TINY'"),
+        ({"seed": 1}, "seed is 1"),
+        ({"steps": 4}, "steps is 4, but the run has taken 8 already"),
+        ({"overwrite": True}, "both resume and overwrite"),
+        ({"valid": "corpus"}, "the text of prose.txt is"),
+        ({"tokenizer": "none.json"}, "none.json: no such file"),
+    ],
+    ids=str,
+)
+def test_what_differs_is_named(corpus: Path, finished: Path, changes: dict[str, Any], message: str) -> None:
+    if "valid" in changes:
+        other = corpus.with_name("other") / "prose.txt"
+        other.parent.mkdir(exist_ok=True)
+        other.write_text(corpus.read_text() + "\n<|endoftext|>\nOne document more.")
+        changes = {"corpus": (str(other),)}
+    with pytest.raises(ValueError, match=message):
+        train(settings(corpus, finished, resume=True, **changes))
+
+
+def test_a_finished_run_is_not_lost_by_mistake_and_may_grow(corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    train(settings(corpus, out))
+    with pytest.raises(
+        ValueError, match="holds a run at step 8: give --resume to go on, --overwrite, or another --out"
+    ):
+        train(settings(corpus, out))
+    train(settings(corpus, out, resume=True, steps=12))
+    assert [line["step"] for line in logged(out)] == [3, 4, 6, 8, 9, 12]
+    train(settings(corpus, out, overwrite=True, keep_state=False))
+    assert [line["step"] for line in logged(out)] == [3, 4, 6, 8]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "train_log.jsonl",
+    ]
+
+
+def test_a_damaged_state_is_one_line(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / STATE).write_bytes(b"no state")
+    with pytest.raises(ValueError, match=r"training_state.safetensors cannot be read .*start anew with overwrite"):
+        train(settings(corpus, tmp_path, resume=True))
