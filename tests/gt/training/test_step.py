@@ -121,6 +121,7 @@ def test_a_recorded_step_is_the_step(dtype: str, weighted: bool) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, as its compiler is imported
 def test_a_compiled_transformer_is_the_transformer() -> None:
     found = []
     for compiled in (False, True):
