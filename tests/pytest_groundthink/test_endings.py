@@ -21,7 +21,7 @@ from tests.pytest_groundthink.projects import ALL_PASS, HEAD, STATUSES, read, st
         (["--gt-profile=strict"], "no such profile; expected one of default, v4"),
         (["--gt-checks=none.yaml"], "none.yaml: cannot be read"),
         (["--gt-checks=bad.yaml"], "bad.yaml:1: version: expected 1, got 3"),
-        (["--gt-scale=3B", "-m", "graduation"], "name one with --gt-scale (TINY, 3.5M"),
+        (["--gt-scale=3B", "-m", "graduation"], "name one with --gt-scale (0.3M, TINY, 1M"),
         (["--gt-device=tpu"], "invalid choice: 'tpu'"),
         (["--gt-dtype=int8"], "invalid choice: 'int8'"),
         (["--gt-fail-on=never"], "invalid choice: 'never'"),
