@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gt.data.conversations.clauses import Fact, clause_facts
+from gt.data.conversations.loose import loosened
+from gt.data.conversations.nominals import nominal_facts
 from gt.data.conversations.predicates import attribute_facts, predicate_facts, revised_fact
 from gt.data.conversations.split import evaluation_split
 from gt.data.conversations.talk import Example, Talk, asked
@@ -20,9 +22,11 @@ def facts(draw: Draw, count: int = 1) -> list[Fact]:
     while len(found) < count:
         if not alike:
             form = draw.random()
-        if form < 0.5:
+        if form < 0.4:
             drawn = clause_facts(draw, count - len(found))
-        elif form < 0.75:
+        elif form < 0.55:
+            drawn = nominal_facts(draw, count - len(found))
+        elif form < 0.82:
             drawn = predicate_facts(draw, count - len(found))
         else:
             drawn = attribute_facts(draw, count - len(found))
@@ -58,6 +62,8 @@ def recall(least: int, most: int) -> Callable[[Draw], Example]:
         talk.tell(one)
         talk.fill(least + draw.below(most - least + 1))
         for question, answer in one.questions[: 1 + draw.below(3)]:
+            if draw.random() < _LOOSE and answer == one.questions[0][1]:
+                question = loosened(draw, one, question)
             if draw.random() < _IN_FULL:
                 text = f"{asked(draw, question)} {draw.pick(wordings()['in_full'])}"
                 talk.ask(text, answer, before="The answer is", after=".")
@@ -70,6 +76,9 @@ def recall(least: int, most: int) -> Callable[[Draw], Example]:
 
 _IN_FULL = 0.02
 """Share of questions that want a sentence for an answer."""
+
+_LOOSE = 0.35
+"""Share of questions for the first answer of a fact that have other words than the statement."""
 
 
 def several(draw: Draw) -> Example:
