@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gt.data.conversations.morphology import article
 from gt.data.conversations.nouns import joined
-from gt.data.conversations.recall import facts, revised
+from gt.data.conversations.recall import facts, revised, told_apart
 from gt.data.conversations.split import FUNCTION_WORDS, evaluation_split, words_of
 from gt.data.conversations.talk import Example, Talk, asked, filler, plainly, reply, sentence
 from gt.data.conversations.wordings import wordings
@@ -109,7 +109,9 @@ def constraints(draw: Draw) -> Example:
 def collection(draw: Draw) -> Example:
     """Several facts, and a question that needs more than one of them."""
     talk = Talk(draw)
-    told = facts(draw, 2 + draw.below(2))
+    told = told_apart(facts(draw, 2 + draw.below(2)))
+    if not all(one.questions for one in told):
+        return collection(draw)
     for one in told:
         talk.tell(one)
         talk.fill(draw.below(3))

@@ -128,6 +128,10 @@ _ANY_ACTS = (
 )  # fmt: skip
 
 
+ACTS = tuple((words.split()[0], words.split()[1]) for words in _ANY_ACTS if words.count(" ") == 1)
+"""Verbs for anything: past and base."""
+
+
 def _asked(draw: Draw, kind: str, value: Noun) -> str:
     if value.asked:
         return value.asked
