@@ -28,7 +28,7 @@ _GENERAL = {
 _FORMS = ("base", "past", "participle", "third", "progressive")
 _ASKED = frozenset(word for row in KINDS.values() for text in row.asked for word in text.split())
 _NOUN = re.compile(r"\b(?:the|my|our|your|his|her|their) ([a-z]+(?: [a-z]+)?)\b")
-_WORD = re.compile(r"^(?:(in|on|at|to|from|for|with|about|of|into|as|by) )?((?:what|which) [a-z]+)\b")
+_WORD = re.compile(r"^(?:(in|on|at|to|from|for|with|about|of|into|as|by) )?((?:what|which) ([a-z]+))\b")
 _KINDS_ONLY = ("{w} was it", "{w} was that", "{w} did I mean", "{w} was I talking about", "so {w} is it", "{w}")
 _TOPICS = (
     "what about the {n}", "and the {n}", "what was it about the {n}", "what did I say about the {n}",
@@ -66,7 +66,7 @@ def loosened(draw: Draw, fact: Fact, question: str) -> str:
         if form < 0.15 and topic is not None:
             return draw.pick(_TOPICS).format(n=topic[1])
         asked = _WORD.match(question)
-        if asked is not None:
+        if asked is not None and asked[3] not in FUNCTION_WORDS:
             return draw.pick(_KINDS_ONLY).format(w=asked[2])
     if form < 0.45:
         question = _shortened(draw, question)

@@ -22,12 +22,14 @@ class Sort(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         said: What is said of them.
         heads: The nouns, each with a preposition, by the kind of what follows.
         where: Whether "where" asks for what follows.
+        asks: More questions, by the kind of what follows.
     """
 
     acts: tuple[str, ...]
     said: tuple[str, ...]
     heads: dict[str, tuple[str, ...]]
     where: bool = False
+    asks: dict[str, tuple[str, ...]] = {}
 
 
 _MAINS = (
@@ -67,7 +69,13 @@ def _rows() -> tuple[tuple[Sort, str, str, str], ...]:
     """Each sort with a kind of value, a noun and its preposition."""
     free = evaluation_split().free
     return tuple(
-        (msgspec.structs.replace(sort, said=free(sort.said)), kind, *_parted(text))
+        (
+            msgspec.structs.replace(
+                sort, said=free(sort.said), asks={name: free(asks) for name, asks in sort.asks.items()}
+            ),
+            kind,
+            *_parted(text),
+        )
         for sort in read_yaml("nominals.yaml", tuple[Sort, ...])
         for kind, texts in sort.heads.items()
         for text in free(texts)
@@ -86,7 +94,7 @@ _LINKS = frozenset("of on in for to from with at as about by named called saying
 
 def nominal_facts(draw: Draw, count: int = 1, who: Noun | None = None) -> list[Fact]:
     """Facts with a value behind a noun and a preposition; about somebody, or about whoever comes to mind."""
-    rows = draw.sample(_rows(), count)
+    rows = [draw.pick(_rows()) for _ in range(count)]
     return [_fact(draw, row, who or (speaker(draw) if draw.random() < 0.9 else YOU)) for row in rows]
 
 
@@ -110,7 +118,12 @@ def _fact(draw: Draw, row: tuple[Sort, str, str, str], who: Noun) -> Fact:
     statement = told.format_map(values)
     values["s"] = who.short
     acted = "{past}" in told or "{base}" in told
-    forms = [*_OF_HEAD, *(_OF_ACT * 2 if acted else ()), *(_OF_PLACE if sort.where else ())]
+    forms = [
+        *_OF_HEAD,
+        *(_OF_ACT * 2 if acted else ()),
+        *(_OF_PLACE if sort.where else ()),
+        *(sort.asks.get(kind, ()) * 2),
+    ]
     asked = dict.fromkeys(draw.pick(forms).format_map(values) for _ in range(3))
     return Fact(statement, tuple((text, value.value) for text in asked), who.short if acted else "", kind=kind)
 
