@@ -13,6 +13,7 @@ from itertools import accumulate, count
 import msgspec
 
 from gt.data.conversations import behaviours, lookup, recall, styles
+from gt.data.conversations.echo import echo
 from gt.data.conversations.material import NOTHING, Material
 from gt.data.conversations.talk import Example, Span
 from gt.data.conversations.words import Draw
@@ -38,27 +39,28 @@ class Skill(msgspec.Struct, frozen=True):
 
 
 SKILLS: dict[str, Skill] = {
-    "copy": Skill("repeat what was said", lookup.copy, 1.0, 0),
-    "induction": Skill("which word came after", lookup.induction, 1.0, 0),
-    "mqar": Skill("look up one of several pairs", lookup.associative_recall, 1.0, 0),
-    "selective": Skill("copy only what is of a sort", lookup.selective_copy, 0.5, 0),
+    "copy": Skill("repeat what was said", lookup.copy, 0.8, 0),
+    "induction": Skill("which word came after", lookup.induction, 0.8, 0),
+    "mqar": Skill("look up one of several pairs", lookup.associative_recall, 0.8, 0),
+    "selective": Skill("copy only what is of a sort", lookup.selective_copy, 0.3, 0),
     "cloze": Skill("fill in a word of an earlier sentence", behaviours.cloze, 1.0, 1),
-    "recall": Skill("a stated fact, at once", recall.recall(0, 0), 4.0, 1),
-    "recall-1-3": Skill("a stated fact after 1 to 3 turns", recall.recall(1, 3), 3.0, 2),
-    "recall-4-6": Skill("a stated fact after 4 to 6 turns", recall.recall(4, 6), 1.5, 2),
-    "recall-7-12": Skill("a stated fact after 7 to 12 turns", recall.recall(7, 12), 0.7, 2),
-    "several": Skill("one of several facts", recall.several, 2.0, 2),
-    "collection": Skill("two of several facts at once", behaviours.collection, 0.5, 2),
-    "needle": Skill("a fact within a text", behaviours.needle, 0.7, 2),
-    "correction": Skill("the corrected fact, not the first one", behaviours.correction, 0.7, 3),
-    "preference": Skill("which of two is preferred", behaviours.preference, 0.5, 3),
-    "reference": Skill("what was meant by it or that", behaviours.reference, 0.5, 3),
-    "constraints": Skill("all that is to be avoided", behaviours.constraints, 0.5, 3),
-    "formats": Skill("bullets, numbers or plain lines, kept over turns", styles.formats, 1.0, 3),
-    "tone": Skill("formal, casual, short or technical, kept over turns", styles.tone, 0.5, 3),
-    "role": Skill("who the assistant is said to be", styles.role, 1.0, 3),
-    "speakers": Skill("several users in one stream", styles.speakers, 0.5, 3),
-    "unknown": Skill("what was not said is not known", behaviours.unknown, 0.2, 3),
+    "echo": Skill("a part of a natural sentence", echo, 3.5, 1),
+    "recall": Skill("a stated fact, at once", recall.recall(0, 0), 5.0, 1),
+    "recall-1-3": Skill("a stated fact after 1 to 3 turns", recall.recall(1, 3), 4.0, 2),
+    "recall-4-6": Skill("a stated fact after 4 to 6 turns", recall.recall(4, 6), 1.2, 2),
+    "recall-7-12": Skill("a stated fact after 7 to 12 turns", recall.recall(7, 12), 0.5, 2),
+    "several": Skill("one of several facts", recall.several, 1.5, 2),
+    "collection": Skill("two of several facts at once", behaviours.collection, 0.4, 2),
+    "needle": Skill("a fact within a text", behaviours.needle, 0.5, 2),
+    "correction": Skill("the corrected fact, not the first one", behaviours.correction, 0.5, 3),
+    "preference": Skill("which of two is preferred", behaviours.preference, 0.4, 3),
+    "reference": Skill("what was meant by it or that", behaviours.reference, 0.4, 3),
+    "constraints": Skill("all that is to be avoided", behaviours.constraints, 0.4, 3),
+    "formats": Skill("bullets, numbers or plain lines, kept over turns", styles.formats, 2.0, 3),
+    "tone": Skill("formal, casual, short or technical, kept over turns", styles.tone, 0.15, 3),
+    "role": Skill("who the assistant is said to be", styles.role, 2.0, 3),
+    "speakers": Skill("several users in one stream", styles.speakers, 0.4, 3),
+    "unknown": Skill("what was not said is not known", behaviours.unknown, 0.03, 3),
     "small-talk": Skill("turns without facts", behaviours.small_talk, 0.2, 3),
 }
 

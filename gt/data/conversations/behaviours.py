@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from gt.data.conversations.morphology import article
 from gt.data.conversations.nouns import joined
-from gt.data.conversations.recall import facts, revised
-from gt.data.conversations.split import evaluation_split
+from gt.data.conversations.recall import facts, revised, told_apart
+from gt.data.conversations.split import FUNCTION_WORDS, evaluation_split, words_of
 from gt.data.conversations.talk import Example, Talk, asked, filler, plainly, reply, sentence
 from gt.data.conversations.wordings import wordings
 from gt.data.conversations.words import Draw
@@ -109,7 +109,9 @@ def constraints(draw: Draw) -> Example:
 def collection(draw: Draw) -> Example:
     """Several facts, and a question that needs more than one of them."""
     talk = Talk(draw)
-    told = facts(draw, 2 + draw.below(2))
+    told = told_apart(facts(draw, 2 + draw.below(2)))
+    if not all(one.questions for one in told):
+        return collection(draw)
     for one in told:
         talk.tell(one)
         talk.fill(draw.below(3))
@@ -137,18 +139,24 @@ def needle(draw: Draw) -> Example:
 
 
 def unknown(draw: Draw) -> Example:
-    """A question about what nobody has said."""
+    """A question that has nothing in common with what was said, or with one of the facts and is answered."""
     talk = Talk(draw)
-    told, untold = facts(draw, 1), facts(draw, 1)
-    if draw.chance(0.4):
-        talk.tell(told[0])
-    talk.fill(draw.below(4))
-    question, answer = untold[0].questions[0]
+    (told,) = facts(draw)
+    (untold,) = facts(draw)
+    question, answer = untold.questions[0]
     if draw.chance(0.3):
-        talk.tell(untold[0])
+        talk.tell(untold)
+        talk.fill(draw.below(4))
         talk.ask(asked(draw, question), f"{answer}.")
+        return talk.spans()
+    said = {word for word in words_of(told.statement) if word not in FUNCTION_WORDS}
+    if (told.kind and told.kind == untold.kind) or not said.isdisjoint(words_of(question)):
+        return unknown(draw)
+    if draw.chance(0.4):
+        talk.tell(told)
     else:
-        talk.ask(asked(draw, question), draw.pick(wordings()["unknown"]))
+        talk.fill(1)
+    talk.ask(asked(draw, question), draw.pick(wordings()["unknown"]))
     return talk.spans()
 
 

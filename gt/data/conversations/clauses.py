@@ -259,10 +259,27 @@ class _Clause:
         if preposition and not before:
             place = sum(other < index for other in kept)
             rest.insert(place, preposition)
-        if draw.random() < 0.08:
+        form = draw.random()
+        if form > 0.9 and not before and (head := _HEADS.get(word.rpartition(" ")[2])):
+            told = " ".join((subject.short, group.finite, *rest))
+            return draw.pick(_HEADED).format(head=head, told=told), asked.value
+        if form > 0.84 and not before and slot.kind not in _NO_OBJECTS:
+            return self._in_place(index, kept, group, word), asked.value
+        if form < 0.08:
             embedding = f"{draw.pick(EMBEDDINGS)} {before}{who} {subject.short}"
             return " ".join((embedding, group.finite, *rest)), asked.value
         return f"{before}{who} {group.auxiliary} {' '.join((subject.short, group.main, *rest))}", asked.value
+
+    def _in_place(self, index: int, kept: list[int], group: Group, word: str) -> str:
+        """The question with its question word where the answer stood: `I gave what to Ann`."""
+        slots = [
+            (word if word in _NEVER_LED else _joined(slot, word))
+            if place == index
+            else _joined(slot, self.nouns[place].short)
+            for place, slot in enumerate(self.slots)
+            if place == index or place in kept
+        ]
+        return " ".join((self.subject.short, group.finite, *slots))
 
     def _subject_question(self, forms: Forms, rest: list[str]) -> tuple[str, str] | None:
         if self.subject.full in ("I", "we", "you"):
@@ -282,6 +299,18 @@ class _Clause:
         return f"{asked} {group.auxiliary} {self.subject.short} {' '.join((group.main, *rest))}", self.time
 
 
+_HEADS = {
+    "what": "thing", "who": "person", "person": "person", "thing": "thing", "object": "object", "animal": "animal",
+    "city": "city", "country": "country", "food": "food", "drink": "drink", "place": "place", "language": "language",
+    "subject": "subject", "topic": "topic", "plant": "plant", "vehicle": "vehicle", "event": "event", "room": "room",
+    "color": "color", "material": "material", "hobby": "hobby", "activity": "activity", "dish": "dish", "word": "word",
+    "instrument": "instrument", "job": "job", "prize": "prize", "text": "text",
+}  # fmt: skip
+"""What a question word asks for, as a noun."""
+_HEADED = (
+    "what is the {head} that {told}", "what was it that {told}", "tell me the {head} that {told}",
+    "do you know the {head} that {told}", "which {head} was it that {told}", "which is the {head} that {told}",
+)  # fmt: skip
 _GIVING = frozenset("give lend send bring show read throw teach pay offer sell tell hand mail owe serve".split())
 _STATIVE = frozenset("own need want like prefer owe belong cost weigh contain depend trust mistake".split())
 _NO_OBJECTS = frozenset(("color_as", "name_as", "price", "period", "weight"))

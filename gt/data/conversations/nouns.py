@@ -105,6 +105,8 @@ KINDS = {
     "season": _kind("bare", "seasons", "which season"),
     "genre": _kind("bare", "genres", "what"),
     "trait": _kind("bare", "traits", "what"),
+    "manner": _kind("adjective", "characters person_adjectives traits", "what"),
+    "state": _kind("adjective", "states thing_adjectives", "what"),
 }
 
 LISTED = frozenset(
@@ -159,6 +161,9 @@ def noun(draw: Draw, kind: str, answer: bool, possessive: str = "my") -> Noun:
     if shape == "position":
         value = draw.word("jobs") if natural else draw.noun()
         return Noun(f"the position of {value}", "that position", value)
+    if shape == "adjective":
+        value = draw.word(draw.pick(row.words)) if draw.random() < 0.75 else draw.bare()
+        return Noun(value, value, value)
     if shape == "street":
         value = f"{draw.word('surnames') if natural else draw.made_up().capitalize()} {draw.pick(_STREETS)}"
         return Noun(value, value, value)

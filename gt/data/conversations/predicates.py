@@ -143,9 +143,10 @@ def revised_fact(draw: Draw, about_you: bool = False) -> tuple[Fact, Fact]:
         draw: Where choices come from.
         about_you: Whether it is about the assistant, and not about the speaker or others.
     """
-    row = draw.pick([row for row in predicates() if row.about == ("you" if about_you else "somebody")])
+    about = "you" if about_you and draw.random() < 0.35 else "somebody"
+    row = draw.pick([row for row in predicates() if row.about == about])
     scene = _Scene(draw, YOU if about_you else _one_speaker(draw), row.kind)
-    if draw.random() < (0.3 if about_you else 0.5):
+    if draw.random() < (0.2 if about_you else 0.5):
         attribute, kind = draw.pick(_attributes("person"))
         row = Predicate(kind, "somebody", _STATED, (*_QUESTIONED, *(_ASKED_BY_KIND.get(kind, ()) * 3)))
         scene = _Scene(draw, scene.who, kind)

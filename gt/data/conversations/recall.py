@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gt.data.conversations.clauses import Fact, clause_facts
+from gt.data.conversations.loose import loosened
+from gt.data.conversations.nominals import nominal_facts
 from gt.data.conversations.predicates import attribute_facts, predicate_facts, revised_fact
-from gt.data.conversations.split import evaluation_split
+from gt.data.conversations.split import FUNCTION_WORDS, evaluation_split, words_of
 from gt.data.conversations.talk import Example, Talk, asked
 from gt.data.conversations.wordings import wordings
 from gt.data.conversations.words import Draw
@@ -20,9 +22,11 @@ def facts(draw: Draw, count: int = 1) -> list[Fact]:
     while len(found) < count:
         if not alike:
             form = draw.random()
-        if form < 0.5:
+        if form < 0.4:
             drawn = clause_facts(draw, count - len(found))
-        elif form < 0.75:
+        elif form < 0.55:
+            drawn = nominal_facts(draw, count - len(found))
+        elif form < 0.82:
             drawn = predicate_facts(draw, count - len(found))
         else:
             drawn = attribute_facts(draw, count - len(found))
@@ -58,6 +62,8 @@ def recall(least: int, most: int) -> Callable[[Draw], Example]:
         talk.tell(one)
         talk.fill(least + draw.below(most - least + 1))
         for question, answer in one.questions[: 1 + draw.below(3)]:
+            if draw.random() < _LOOSE and answer == one.questions[0][1]:
+                question = loosened(draw, one, question)
             if draw.random() < _IN_FULL:
                 text = f"{asked(draw, question)} {draw.pick(wordings()['in_full'])}"
                 talk.ask(text, answer, before="The answer is", after=".")
@@ -71,16 +77,45 @@ def recall(least: int, most: int) -> Callable[[Draw], Example]:
 _IN_FULL = 0.02
 """Share of questions that want a sentence for an answer."""
 
+_LOOSE = 0.35
+"""Share of questions for the first answer of a fact that have other words than the statement."""
+
+
+def told_apart(told: list[Fact]) -> list[Fact]:
+    """The facts with those of their questions that one of them alone can answer.
+
+    Such a question has a word of its own statement that no other statement has, or at least two words that say what
+    it is about. `Which room was it?` has none.
+    """
+    said = [set(words_of(one.statement)) - FUNCTION_WORDS for one in told]
+    found = []
+    for place, one in enumerate(told):
+        others = set[str]().union(*(words for index, words in enumerate(said) if index != place))
+        own = said[place] - others
+        kept = tuple(pair for pair in one.questions if _is_telling(pair[0], own))
+        found.append(one._replace(questions=kept))
+    return found
+
+
+def _is_telling(question: str, own: set[str]) -> bool:
+    content = [word for word in words_of(question) if word not in FUNCTION_WORDS and word not in _EMPTY]
+    return len(content) > 1 or not own.isdisjoint(content)
+
+
+_EMPTY = frozenset("kind sort thing say said know tell mean meant talk talking mention remember remind again".split())
+
 
 def several(draw: Draw) -> Example:
     """Two to four facts, in turns of their own, and questions for any of them."""
     talk = Talk(draw)
-    told = facts(draw, 2 + draw.below(3))
+    told = told_apart(facts(draw, 2 + draw.below(3)))
+    if not any(one.questions for one in told):
+        return several(draw)
     for one in told:
         talk.tell(one)
         if draw.chance(0.2):
             talk.fill(1)
-    for one in draw.sample(told, 1 + draw.below(len(told))):
+    for one in draw.sample([one for one in told if one.questions], 1 + draw.below(len(told))):
         for question, answer in one.questions[: 1 + draw.below(2)]:
             talk.ask(asked(draw, question), f"{answer}.")
     return talk.spans()

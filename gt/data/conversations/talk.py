@@ -9,6 +9,7 @@ import msgspec
 
 from gt.data.conversations.clauses import Fact, clause_facts
 from gt.data.conversations.morphology import plural
+from gt.data.conversations.nouns import person
 from gt.data.conversations.split import evaluation_split
 from gt.data.conversations.wordings import read_yaml
 from gt.data.conversations.words import Draw
@@ -41,6 +42,9 @@ class Phrases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The content of `phrases.yaml`."""
 
     leads: tuple[str, ...]
+    mains: tuple[str, ...]
+    links: tuple[str, ...]
+    around: tuple[str, ...]
     tails: tuple[str, ...]
     asks: tuple[str, ...]
     replies: tuple[str, ...]
@@ -56,6 +60,7 @@ def phrases() -> Phrases:
     return msgspec.structs.replace(
         found,
         leads=free(found.leads),
+        mains=free(found.mains),
         tails=free(found.tails),
         asks=free(found.asks),
         replies=free(found.replies),
@@ -159,13 +164,15 @@ def stated(draw: Draw, fact: Fact) -> str:
 
 def _stated(draw: Draw, fact: Fact) -> str:
     form = draw.random()
-    if form < 0.22:
+    if form < 0.17:
         return _led(draw, fact)
-    if form < 0.32:
+    if form < 0.24:
+        return _embedded(draw, fact)
+    if form < 0.33:
         return plainly(draw, fact, draw.pick(phrases().tails))
-    if form < 0.36:
-        return f"{plainly(draw, fact)} {filler(draw)}"
-    if form < 0.4:
+    if form < 0.38:
+        return " ".join((plainly(draw, fact), *(filler(draw) for _ in range(1 + draw.below(3)))))
+    if form < 0.43:
         return f"{filler(draw)} {plainly(draw, fact)}"
     return plainly(draw, fact)
 
@@ -179,6 +186,15 @@ def plainly(draw: Draw, fact: Fact, tail: str = "") -> str:
     if any(answer[0].islower() and statement.startswith(answer) for _, answer in fact.questions):
         return _led(draw, fact)
     return sentence(f"{statement}{tail}")
+
+
+def _embedded(draw: Draw, fact: Fact) -> str:
+    """The statement as a part of a longer sentence."""
+    found = phrases()
+    if draw.random() < 0.5:
+        return sentence(f"{draw.pick(found.mains)} {draw.pick(found.links)} {fact.statement}")
+    other = person(draw).short
+    return draw.pick(found.around).format(s=fact.statement, m=other, M=other[0].upper() + other[1:])
 
 
 def _led(draw: Draw, fact: Fact) -> str:

@@ -22,6 +22,7 @@ _BARE_KINDS = (
     "cities", "countries", "hobbies", "languages", "subjects", "materials", "abstract", "colors", "pets", "foods",
     "drinks", "things", "animals", "surnames", "genres", "plants",
 )  # fmt: skip
+_SPLICED = ("cities", "countries", "surnames", "women", "men", "animals", "foods", "things", "instruments", "hobbies")
 
 
 @cache
@@ -96,10 +97,23 @@ class Draw:
     def made_up(self) -> str:
         """A word that does not exist, of one to three syllables."""
         while True:
-            count = 1 + (self.random() < 0.75) + (self.random() < 0.25)
+            if self.random() < 0.4:
+                word = self._spliced()
+                if len(word) > 4 and not evaluation_split().has_value(word):
+                    return word
+                continue
+            count = 1 + (self.random() < 0.75) + (self.random() < 0.3) + (self.random() < 0.15)
             word = "".join(self.pick(_ONSETS) + self.pick(_NUCLEI) for _ in range(count)) + self.pick(_CODAS)
             if len(word) > 3 and not evaluation_split().has_value(word):
                 return word
+
+    def _spliced(self) -> str:
+        """The beginning of one word and the end of another: tokens of real words, in an order never seen."""
+        first, second = (
+            (self.pick(self.words) if self.words and self.random() < 0.7 else self.word(self.pick(_SPLICED))).split()[0]
+            for _ in range(2)
+        )
+        return f"{first[: (len(first) + 1) // 2]}{second[len(second) // 2 :]}".lower()
 
     def noun(self) -> str:
         """Anything that can follow an article: a word, a made-up word or a compound."""
