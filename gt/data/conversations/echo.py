@@ -48,7 +48,10 @@ _PEOPLE = frozenset(
     " sailors nurse judge priest guest guests neighbor neighbors lord widow crowd poet".split()
 )
 _NAME = re.compile(r"[A-Z][a-z]+")
-_NO_ANSWERS = frozenset("same lot other others better talk whole kind sort bit rest first last".split())
+_NO_ANSWERS = frozenset(
+    "time times moment minute minutes way matter aside apart same lot other others better talk whole kind sort bit rest"
+    " first last".split()
+)
 """Heads of phrases that are no thing: to `stay the same`."""
 
 
@@ -113,6 +116,8 @@ def _phrase(words: list[str], start: int) -> Phrase | None:
         followed = words[end - 1][-1] != "," or words[end].endswith("ing")
     value = " ".join(words[start + 1 : end]).rstrip(",;:.!?")
     if end == start + 1 or not followed or value in FUNCTION_WORDS or value.split()[-1] in _BOUNDARIES | _NO_ANSWERS:
+        return None
+    if value.endswith("ly"):
         return None
     return Phrase(start, end, value, first.lower())
 
