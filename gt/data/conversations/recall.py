@@ -78,7 +78,7 @@ _IN_FULL = 0.02
 """Share of questions that want a sentence for an answer."""
 
 _LOOSE = 0.45
-"""Share of questions for the first answer of a fact that are loosened; in a third of them there is nothing to loosen."""
+"""Share of questions for the first answer of a fact to loosen; a third of them have nothing to loosen."""
 
 
 def told_apart(told: list[Fact]) -> list[Fact]:
