@@ -145,7 +145,7 @@ def questions(draw: Draw, text: str) -> list[tuple[str, str]]:
     for phrase in draw.sample(phrases, 3):
         if " ".join(words).count(phrase.value) == 1:
             question, answer = _question(draw, words, phrase)
-            if _says_something(question):
+            if _says_something(question) and not evaluation_split().is_like(question):
                 found.append((question, answer))
     return found
 
