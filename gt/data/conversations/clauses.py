@@ -210,8 +210,10 @@ class _Clause:
         plain = f"{subject.full} {' '.join((finite, *parts))}"
         form = draw.random()
         last = len(self.slots) - 1
-        if form > 0.2 or is_passive(self.tense):
+        if form > 0.27 or is_passive(self.tense):
             return plain
+        if form > 0.2:
+            return self._named(focus, finite, parts) or plain
         if form < 0.06 and focus < last and not self.slots[focus].preposition and self.slots[focus].kind in KINDS:
             rest = [part for index, part in enumerate(parts) if index != focus]
             if not self._is_giving():
@@ -224,6 +226,18 @@ class _Clause:
         elif focus == len(self.slots) and subject.agreement == SINGULAR and self.subject_kind == "person":
             return f"{subject.full} is the one who {' '.join((finite, *parts))}"
         return plain
+
+    def _named(self, focus: int, finite: str, parts: list[str]) -> str:
+        """What is asked for as the last word of the sentence: `the city that I saw with Ann is Rome`."""
+        if focus >= len(self.slots) or self.slots[focus].kind not in KINDS or self._is_giving():
+            return ""
+        words = self.draw.pick(KINDS[self.slots[focus].kind].asked).split()
+        head = words[1] if len(words) == 2 else "thing"
+        told = [part if index != focus else self.slots[focus].preposition for index, part in enumerate(parts)]
+        clause = " ".join(word for word in (finite, *told) if word)
+        value = self.nouns[focus].full
+        be = "are" if head == "things" else "is"
+        return self.draw.pick(_NAMED).format(head=head, be=be, clause=f"{self.subject.full} {clause}", value=value)
 
     def _is_giving(self) -> bool:
         """Whether "a lamp to Ann" may become "Ann a lamp"."""
@@ -310,6 +324,12 @@ _HEADS = {
 _HEADED = (
     "what is the {head} that {told}", "what was it that {told}", "tell me the {head} that {told}",
     "do you know the {head} that {told}", "which {head} was it that {told}", "which is the {head} that {told}",
+)  # fmt: skip
+_NAMED = (
+    "the {head} that {clause} {be} {value}", "the {head} that {clause} {be} {value}",
+    "the {head} that {clause}: {value}",
+    "the only {head} that {clause} {be} {value}", "{value} {be} the {head} that {clause}",
+    "{value} {be} the {head} that {clause}",
 )  # fmt: skip
 _GIVING = frozenset("give lend send bring show read throw teach pay offer sell tell hand mail owe serve".split())
 _STATIVE = frozenset("own need want like prefer owe belong cost weigh contain depend trust mistake".split())

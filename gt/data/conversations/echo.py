@@ -48,7 +48,10 @@ _PEOPLE = frozenset(
     " sailors nurse judge priest guest guests neighbor neighbors lord widow crowd poet".split()
 )
 _NAME = re.compile(r"[A-Z][a-z]+")
-_NO_ANSWERS = frozenset("same lot other others better talk whole kind sort bit rest first last".split())
+_NO_ANSWERS = frozenset(
+    "time times moment minute minutes way matter aside apart same lot other others better talk whole kind sort bit rest"
+    " first last".split()
+)
 """Heads of phrases that are no thing: to `stay the same`."""
 
 
@@ -114,6 +117,8 @@ def _phrase(words: list[str], start: int) -> Phrase | None:
     value = " ".join(words[start + 1 : end]).rstrip(",;:.!?")
     if end == start + 1 or not followed or value in FUNCTION_WORDS or value.split()[-1] in _BOUNDARIES | _NO_ANSWERS:
         return None
+    if value.endswith("ly"):
+        return None
     return Phrase(start, end, value, first.lower())
 
 
@@ -140,7 +145,7 @@ def questions(draw: Draw, text: str) -> list[tuple[str, str]]:
     for phrase in draw.sample(phrases, 3):
         if " ".join(words).count(phrase.value) == 1:
             question, answer = _question(draw, words, phrase)
-            if _says_something(question):
+            if _says_something(question) and not evaluation_split().is_like(question):
                 found.append((question, answer))
     return found
 

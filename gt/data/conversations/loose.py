@@ -59,7 +59,12 @@ def _general() -> dict[str, tuple[str, ...]]:
 
 
 def loosened(draw: Draw, fact: Fact, question: str) -> str:
-    """A question for the same answer in other words; only for a conversation with one fact."""
+    """A question for the same answer in other words, unlike the evaluation's; only where there is one fact."""
+    other = _loosened(draw, fact, question)
+    return question if evaluation_split().is_like(other) else other
+
+
+def _loosened(draw: Draw, fact: Fact, question: str) -> str:
     form = draw.random()
     if fact.kind and form < 0.3:
         topic = _NOUN.search(question)
