@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -21,7 +22,7 @@ _STRIDE = WINDOW - _STRETCH + 1
 _REACH = WINDOW - _STRETCH  # how far a passage may go beyond its stretch, on either side
 _CONTEXT = _STRETCH + 2 * _REACH
 _CHUNK = 1 << 17  # tokens at a time: their hashes stay in the processor's cache
-_PAIRS = 1 << 14  # that are compared at a time
+_AT_ONCE = 1 << 14  # passages that are compared at a time
 _LONGEST = 1 << 16  # tokens; a longer document shares passages if it shares anything
 
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd: 2^64 over the golden ratio
@@ -98,63 +99,124 @@ def find_leaks(train: Sequence[Tokens], valid: Sequence[Tokens]) -> list[Leak]:
 
 
 class _Index:
-    """Every 33rd stretch of a validation text, by hash."""
+    """Every 33rd stretch of a validation text, by hash; of those that occur again, every passage around them.
+
+    A stretch that many documents have, such as a common header, would otherwise be compared at each of its places in
+    training with each of its places in validation.
+    """
 
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
         hashes, contexts, places = [], [], []
         for begin, padded in _chunks(tokens, outside=-1):
             rolling = _rolling(padded)
-            first = -begin % _STRIDE
-            chosen = np.arange(first, len(padded) - _CONTEXT + 1, _STRIDE)
+            chosen = np.arange(-begin % _STRIDE, len(padded) - _CONTEXT + 1, _STRIDE)
             hashes.append(rolling[chosen + _REACH])
-            contexts.append(
-                (rolling[chosen] * _POWERS[_STRETCH] + rolling[chosen + _STRETCH]) * _POWERS[_STRETCH]
-                + rolling[chosen + 2 * _STRETCH]
-            )
+            contexts.append(_joined(rolling, chosen) * _POWERS[_STRETCH] + rolling[chosen + WINDOW])
             places.append(chosen + begin)
         by_hash, by_context, place = map(np.concatenate, (hashes, contexts, places))
-        # What is repeated with all that a passage can reach is looked at once: a run of one token has one entry.
         order = np.lexsort((place, by_context, by_hash))
-        by_hash, by_context = by_hash[order], by_context[order]
-        new = np.ones(len(order), dtype=bool)
-        new[1:] = (by_hash[1:] != by_hash[:-1]) | (by_context[1:] != by_context[:-1])
-        self._hashes, self._places = by_hash[new], place[order][new]
-        bits = min(max(len(self._hashes).bit_length() + 4, 16), 27)
+        by_hash, by_context, place = by_hash[order], by_context[order], place[order]
+        again = by_hash[1:] == by_hash[:-1]
+        # What is repeated with all that a passage can reach is looked at once: a run of one token has one entry.
+        new = np.append(True, ~again | (by_context[1:] != by_context[:-1]))
+        by_hash, place = by_hash[new], place[new]
+        again = by_hash[1:] == by_hash[:-1]
+        repeated = np.append(again, False) | np.append(False, again)
+        self._hashes, self._places = by_hash[~repeated], place[~repeated]
+        self._repeated = np.unique(by_hash[repeated])
+        self._passages, self._passage_places = self._passages_around(np.sort(place[repeated]))
+        bits = min(max(len(by_hash).bit_length() + 4, 16), 27)
         self._shift = np.uint64(64 - bits)
         self._known = np.zeros(1 << bits, dtype=bool)  # most training places are told apart by these bits alone
-        self._known[self._hashes >> self._shift] = True
+        self._known[by_hash >> self._shift] = True
 
     def passages(self, train: Tokens) -> list[tuple[int, int]]:
         """Where shared passages begin, in training and in validation: one for each separate stretch of training."""
-        found: list[tuple[int, int]] = []
-        for begin, padded in _chunks(train, outside=-2):
-            hashes = _rolling(padded)[_REACH : len(padded) - _STRETCH - _REACH + 1]
-            chosen = np.flatnonzero(self._known[hashes >> self._shift])
-            low = np.searchsorted(self._hashes, hashes[chosen], side="left")
-            counts = np.searchsorted(self._hashes, hashes[chosen], side="right") - low
-            in_train = np.repeat(chosen, counts)
-            entries = np.repeat(low + counts - np.cumsum(counts), counts) + np.arange(counts.sum())
-            for at in range(0, len(in_train), _PAIRS):
-                found += self._verified(padded, begin, in_train[at : at + _PAIRS], entries[at : at + _PAIRS])
         separate: list[tuple[int, int]] = []
+        waiting: list[tuple[int, int]] = []
         last = -WINDOW - 1
-        for pair in sorted(found):
-            if pair[0] > last + WINDOW:
-                separate.append(pair)
-            last = pair[0]
+        for begin, padded in _chunks(train, outside=-2):
+            found = sorted([*waiting, *self._found(begin, padded)])
+            end = begin + _CHUNK - _REACH if begin + _CHUNK < len(train) else len(train)
+            ready = bisect.bisect_left(found, (end, 0))  # of later ones, the next portion may find earlier neighbours
+            waiting = found[ready:]
+            for pair in found[:ready]:
+                if pair[0] > last + WINDOW:
+                    separate.append(pair)
+                last = pair[0]
         return separate
 
-    def _verified(self, padded: Integers, begin: int, chosen: Integers, entries: Integers) -> list[tuple[int, int]]:
-        places = self._places[entries]
-        unique, which = np.unique(places, return_inverse=True)
-        contexts = np.stack([_read_padded(self._tokens, int(p) - _REACH, _CONTEXT, -1) for p in unique.tolist()])
-        same = padded[chosen[:, None] + np.arange(_CONTEXT)] == contexts[which]
+    def _found(self, begin: int, padded: Integers) -> Iterator[tuple[int, int]]:
+        """Shared passages around the places of a portion."""
+        rolling = _rolling(padded)
+        hashes = rolling[_REACH : len(padded) - WINDOW + 1]
+        chosen = np.flatnonzero(self._known[hashes >> self._shift])
+        rows, entries = _lookup(self._hashes, hashes[chosen])
+        for at in range(0, len(rows), _AT_ONCE):
+            batch = slice(at, at + _AT_ONCE)
+            yield from self._extended(padded, begin, chosen[rows[batch]], self._places[entries[batch]])
+        rows, _ = _lookup(self._repeated, hashes[chosen])
+        starts = _around(chosen[rows])
+        rows, entries = _lookup(self._passages, _joined(rolling, starts))
+        for at in range(0, len(rows), _AT_ONCE):
+            batch = slice(at, at + _AT_ONCE)
+            yield from self._compared(padded, begin, starts[rows[batch]], self._passage_places[entries[batch]])
+
+    def _passages_around(self, places: Integers) -> tuple[Hashes, Integers]:
+        """The different passages that hold the stretches at these places, by hash, and where each begins."""
+        hashes, begins = [np.zeros(0, dtype=np.uint64)], [np.zeros(0, dtype=np.int64)]
+        for begin, padded in _chunks(self._tokens, outside=-1) if len(places) else ():
+            starts = _around(places[slice(*np.searchsorted(places, (begin, begin + _CHUNK)))] - begin)
+            found, first = np.unique(_joined(_rolling(padded), starts), return_index=True)
+            hashes.append(found)
+            begins.append(starts[first] + begin - _REACH)
+        different, first = np.unique(np.concatenate(hashes), return_index=True)
+        return different, np.concatenate(begins)[first]
+
+    def _extended(self, padded: Integers, begin: int, chosen: Integers, places: Integers) -> list[tuple[int, int]]:
+        """Those of the pairs of equal stretches that lie in a shared passage: where it begins."""
+        contexts = self._texts(places - _REACH, _CONTEXT)
+        same = padded[chosen[:, None] + np.arange(_CONTEXT)] == contexts
         before = np.cumprod(same[:, _REACH - 1 :: -1], axis=1).sum(axis=1)
         after = np.cumprod(same[:, _REACH:], axis=1).sum(axis=1)
         shared = (after >= _STRETCH) & (before + after >= WINDOW)
-        starts = zip((begin + chosen - before)[shared].tolist(), (places - before)[shared].tolist(), strict=True)
-        return list(starts)
+        return list(zip((begin + chosen - before)[shared].tolist(), (places - before)[shared].tolist(), strict=True))
+
+    def _compared(self, padded: Integers, begin: int, starts: Integers, places: Integers) -> list[tuple[int, int]]:
+        """Those of the pairs of passages that are the same, token by token."""
+        shared = (padded[starts[:, None] + np.arange(WINDOW)] == self._texts(places, WINDOW)).all(axis=1)
+        return list(zip((begin - _REACH + starts)[shared].tolist(), places[shared].tolist(), strict=True))
+
+    def _texts(self, places: Integers, length: int) -> Integers:
+        unique, which = np.unique(places, return_inverse=True)
+        texts: Integers = np.stack([_read_padded(self._tokens, place, length, -1) for place in unique.tolist()])[which]
+        return texts
+
+
+def _lookup(known: Hashes, hashes: Hashes) -> tuple[Integers, Integers]:
+    """Which hashes are known, and where each of these is among the known ones, which are sorted and all different."""
+    if not len(known):
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    entries = np.minimum(np.searchsorted(known, hashes), len(known) - 1)
+    rows = np.flatnonzero(known[entries] == hashes)
+    return rows, entries[rows]
+
+
+def _around(places: Integers) -> Integers:
+    """Where in a portion, with its margin, the passages begin that hold the stretches at these of its places."""
+    if not len(places):
+        return places
+    ends = np.zeros(int(places.max()) + _REACH + 2, dtype=np.int64)
+    np.add.at(ends, places, 1)
+    np.add.at(ends, places + _REACH + 1, -1)
+    return np.flatnonzero(np.cumsum(ends))
+
+
+def _joined(rolling: Hashes, places: Integers) -> Hashes:
+    """Hash of the passage of two stretches at each of these places."""
+    joined: Hashes = rolling[places] * _POWERS[_STRETCH] + rolling[places + _STRETCH]
+    return joined
 
 
 def _chunks(tokens: Tokens, outside: int) -> Iterator[tuple[int, Integers]]:

@@ -96,6 +96,56 @@ def test_text_that_repeats_itself_costs_no_more():
     assert find_leaks([tokens(same)], [tokens(same[:50_000])])[0].passages == 1
 
 
+def with_header(count, header, length=90):
+    """Documents that begin alike."""
+    documents = RANDOM.integers(0, 50_000, (count, length))
+    documents[:, : len(header)] = header
+    return documents
+
+
+def test_what_all_documents_begin_with_is_not_compared_pair_by_pair(monkeypatch):
+    compared = 0
+
+    def counting(*arguments):
+        nonlocal compared
+        compared += len(arguments[3])
+        return []
+
+    header = RANDOM.integers(0, 50_000, 60)
+    train, valid = with_header(400, header), with_header(200, header)
+    found = [tokens(train.ravel(), every=90)], [tokens(valid.ravel(), every=90)]
+    assert find_leaks(*found) == []
+    monkeypatch.setattr(leaks._Index, "_extended", counting)
+    monkeypatch.setattr(leaks._Index, "_compared", counting)
+    assert find_leaks(*found) == []
+    assert compared < 1_000  # of 80,000 pairs of documents
+
+
+@pytest.mark.parametrize("chunk", [1 << 17, 250])
+def test_a_passage_among_documents_that_begin_alike_is_found(monkeypatch, chunk):
+    monkeypatch.setattr("gt.data.leaks._CHUNK", chunk)
+    header = RANDOM.integers(0, 50_000, 60)
+    for extra, count in ((4, 1), (3, 0)):
+        for document in range(0, 100, 9):
+            train, valid = with_header(100, header), with_header(50, header)
+            train[document, 60 : 60 + extra] = valid[37, 60 : 60 + extra]
+            found = find_leaks([tokens(train.ravel(), every=90)], [tokens(valid.ravel(), every=90)])
+            assert [leak.passages for leak in found] == [1] * count
+            if count:
+                assert (found[0].train_document, found[0].valid_document) == (document, 37)
+                assert found[0].tokens == tuple(valid[37, :64])
+
+
+def test_a_long_passage_is_one_however_it_falls_into_portions(monkeypatch):
+    train, valid = RANDOM.integers(0, 60, 3000), RANDOM.integers(0, 60, 1000)
+    train[700:1700] = valid
+    for chunk in range(90, 130, 7):
+        monkeypatch.setattr("gt.data.leaks._CHUNK", chunk)
+        (leak,) = find_leaks([tokens(train)], [tokens(valid)])
+        assert leak.passages == 1
+        assert leak.tokens == tuple(valid[:64])
+
+
 def test_nothing_to_compare():
     some = tokens(RANDOM.integers(0, 60, 500))
     assert find_leaks([some], []) == find_leaks([], [some]) == []
