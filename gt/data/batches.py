@@ -40,8 +40,7 @@ class BatchSource(Protocol):
 class MixtureBatches:
     """Windows drawn with replacement from several sources.
 
-    Row b of the batch of a step chooses its source and its place with two numbers of the counter-based generator Philox
-    (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), keyed by seed and step.
+    Row b of the batch of a step chooses its source and its place with two of the step's `numbers`.
 
     Args:
         sources: What to draw from.
@@ -67,12 +66,28 @@ class MixtureBatches:
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, the same on every call."""
-        uniform = np.random.Generator(np.random.Philox(key=[self._seed, step])).random((self._batch_size, 2))
+        uniform = numbers(self._seed, step).random((self._batch_size, 2))
         rows = []
         for which, where in uniform.tolist():
             index = min(bisect.bisect_right(self._shares, which * self._shares[-1]), len(self._sources) - 1)
             rows.append((index, int(where * self._places[index])))
         return _batch([(self._sources[i], place) for i, place in rows], self._length + 1, self._weighted)
+
+
+def numbers(seed: int, step: int, purpose: int = 0) -> np.random.Generator:
+    """Random numbers that belong to a step, whichever steps came before.
+
+    From the counter-based generator Philox (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"). What
+    a run draws for its steps all comes from here, so that no two purposes share their numbers.
+
+    Args:
+        seed: Of the run; of more than 64 bits the lowest count.
+        step: Step.
+        purpose: Another number for what must not be drawn alike; the order of the data has 0.
+    """
+    return np.random.Generator(
+        np.random.Philox(key=np.array([seed % 2**64, purpose], np.uint64), counter=[0, 0, 0, step])
+    )
 
 
 def spaced_windows(source: WeightedTokens, count: int, length: int) -> Batch:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from gt.data.batches import MixtureBatches, spaced_windows
+from gt.data.batches import MixtureBatches, numbers, spaced_windows
 from gt.data.store import Tokens, WeightedTokens
 
 
@@ -47,6 +47,15 @@ def test_a_batch_depends_on_seed_and_step_alone():
     assert not torch.equal(one.batch(0).tokens_BT, batches(2).batch(0).tokens_BT)
     assert not torch.equal(one.batch(1).tokens_BT, batches(0).batch(2).tokens_BT)
     assert torch.equal(one.batch(0).tokens_BT, batches(1, 9).batch(0).tokens_BT[:4])
+
+
+def test_no_numbers_are_drawn_for_two_purposes():
+    drawn = [numbers(seed, step, purpose).random(8) for seed in range(4) for step in range(4) for purpose in range(4)]
+    assert len(np.unique(drawn)) == 8 * len(drawn)
+    for step in range(4):  # of a dropout's draws, whatever its purpose, none chooses the places of a step
+        places = MixtureBatches([WeightedTokens(prose(0, 50_001))], 8, 1, seed=3).batch(step).tokens_BT[:, 0].tolist()
+        for other in [(3, s, purpose) for s in range(4) for purpose in range(1, 4)]:
+            assert places != (numbers(*other).random((8, 2))[:, 1] * 50_000).astype(int).tolist()
 
 
 def test_rows_are_shared_out_by_weight():
