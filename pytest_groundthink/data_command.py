@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -22,6 +24,12 @@ if TYPE_CHECKING:
 
 data = App(name="data", help="Build shards of tokens from text, datasets and conversations, and look into them.")
 
+DEFAULT_KIND = "bpe"
+DEFAULT_VOCAB_SIZE = 8192
+
+TOKENIZER_SETTINGS = "tokenizer-settings.json"
+"""Beside a tokenizer that was trained here: what it was asked to be, which need not be what came of it."""
+
 TOKENIZER_CHARACTERS = 200_000_000
 """Text that a tokenizer is trained on, at most: more does not change which pieces are common."""
 
@@ -37,8 +45,9 @@ class BuildConfig:
         valid: Texts to validate on; by default a share of each source is held out.
         valid_share: The share.
         tokenizer: A tokenizer.json; by default the one in `out`, which is trained first if there is none.
-        kind: Kind of tokenizer that is trained.
-        vocab_size: Its size; of a character tokenizer, the most that it may have.
+        kind: Kind of tokenizer that is trained: bpe by default. One that is there already must be of this kind.
+        vocab_size: Its size, 8,192 by default; of a character tokenizer, the most that it may have. One that is there
+            already must have been trained with it.
         workers: Processes; by default as many as this machine has cores.
         allow_leaks: Accept validation text that occurs in training.
     """
@@ -48,8 +57,8 @@ class BuildConfig:
     valid: tuple[str, ...] = ()
     valid_share: float = 0.1
     tokenizer: Path | None = None
-    kind: Literal["bpe", "char"] = "bpe"
-    vocab_size: int = 8192
+    kind: Literal["bpe", "char"] | None = None
+    vocab_size: int | None = None
     workers: int | None = None
     allow_leaks: bool = False
 
@@ -125,7 +134,11 @@ def _build(paths: tuple[str, ...], config: BuildConfig, console: Console) -> Non
         valid += parse_sources(described.get("valid") or [], f"{config.config}: valid")
     if not sources:
         raise ValueError("no source: give files, folders, hf:NAME or conversations:, or --config FILE with `data`")
-    tokenizer = config.tokenizer or _trained_tokenizer(sources, config, console)
+    tokenizer = config.tokenizer or config.out / "tokenizer.json"
+    if config.tokenizer is not None or tokenizer.is_file():
+        _require_settings(tokenizer, config)
+    else:
+        _train_tokenizer(sources, config, tokenizer, console)
     with _progress(console) as report:
         dataset = prepare(
             sources,
@@ -144,20 +157,38 @@ def _build(paths: tuple[str, ...], config: BuildConfig, console: Console) -> Non
     console.print(f"shards: {config.out}\ntokenizer: {tokenizer}\nsha256: {dataset.sha256}")
 
 
-def _trained_tokenizer(sources: list[DataSource], config: BuildConfig, console: Console) -> Path:
+def _train_tokenizer(sources: list[DataSource], config: BuildConfig, path: Path, console: Console) -> None:
     from gt.data.sources import texts
     from gt.tokenizers import train_bpe, train_char
 
-    path = config.out / "tokenizer.json"
-    if path.is_file():
-        return path
     console.print(f"training a tokenizer: {path}")
-    text = texts(sources, TOKENIZER_CHARACTERS)
-    if config.kind == "char":
-        train_char(text, path, config.vocab_size)
-    else:
-        train_bpe(text, config.vocab_size, path)
-    return path
+    kind, vocab_size = config.kind or DEFAULT_KIND, config.vocab_size or DEFAULT_VOCAB_SIZE
+    train = train_char if kind == "char" else train_bpe
+    train(texts(sources, TOKENIZER_CHARACTERS), vocab_size=vocab_size, path=path)
+    settings = {"kind": kind, "vocab_size": vocab_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    path.with_name(TOKENIZER_SETTINGS).write_text(json.dumps(settings) + "\n", encoding="utf-8")
+
+
+def _require_settings(path: Path, config: BuildConfig) -> None:
+    """Refuse a tokenizer that was trained with other settings than are asked for."""
+    from gt.tokenizers import Tokenizer
+
+    found = Tokenizer(path)
+    settings: dict[str, Any] = {"kind": "bpe" if found.kind == "subword" else "char", "vocab_size": found.vocab_size}
+    try:
+        # A text may be too small for the size that was asked for: the tokenizer's own says nothing about that.
+        trained = json.loads(path.with_name(TOKENIZER_SETTINGS).read_bytes())
+        if trained["sha256"] == found.sha256:
+            settings = trained
+    except (OSError, ValueError, LookupError, TypeError):
+        pass  # trained elsewhere
+    for name, option in (("kind", "--kind"), ("vocab_size", "--vocab-size")):
+        asked = getattr(config, name)
+        if asked not in (None, settings[name]):
+            raise ValueError(
+                f"{option} is {asked}, but the tokenizer {path} was trained with {settings[name]}: leave it out, or "
+                "give another folder (--out)"
+            )
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -55,6 +55,24 @@ def test_build_and_inspect(text, capsys):
     assert "00000.train.tokens.npy is not as it was written" in printed
 
 
+@pytest.mark.parametrize("other", [("--kind", "char"), ("--vocab-size", 290), ("--vocab-size", 310)])
+def test_a_tokenizer_of_other_settings_is_refused(text, capsys, other):
+    assert run(capsys, "build", "some.txt", "--out", "s", "--vocab-size", 300, "--workers", 1)[0] == 0
+    assert run(capsys, "build", "some.txt", "--out", "s", "--vocab-size", 300, "--kind", "bpe")[0] == 0
+    for more in (("--out", "s"), ("--out", "t", "--tokenizer", "s/tokenizer.json")):
+        status, printed = run(capsys, "build", "some.txt", *more, *other)
+        assert status == 4
+        assert f"{other[0]} is {other[1]}, but the tokenizer s/tokenizer.json was trained with " in printed
+
+
+def test_a_text_too_small_for_the_vocabulary_is_no_other_setting(text, capsys):
+    build = ("build", "some.txt", "--kind", "char", "--vocab-size", 5000, "--workers", 1)
+    assert run(capsys, *build)[0] == run(capsys, *build)[0] == 0
+    status, printed = run(capsys, *build[:4], "--vocab-size", 4000)
+    assert status == 4
+    assert "was trained with 5000" in printed
+
+
 def test_sources_from_a_file(text, capsys):
     (text.parent / "other.txt").write_text("Quite another text. " * 50)
     (text.parent / "c.yaml").write_text("data:\n  - {path: some.txt, weight: 2}\nvalid: [other.txt]\nlength: 64\n")
