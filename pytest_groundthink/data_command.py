@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from gt.data.config import DataSource, parse_sources
+from gt.data.config import DataSource
+from gt.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from gt.tokenizers import Tokenizer
 
 data = App(name="data", help="Build shards of tokens from text, datasets and conversations, and look into them.")
-
-DEFAULT_KIND = "bpe"
-DEFAULT_VOCAB_SIZE = 8192
 
 TOKENIZER_SETTINGS = "tokenizer-settings.json"
 """Beside a tokenizer that was trained here: what it was asked to be, which need not be what came of it."""
@@ -39,11 +37,12 @@ class BuildConfig:
     """Settings of `groundthink data build`.
 
     Attributes:
-        out: Folder of the shards; each source gets a folder in it.
-        config: YAML file with `data` and `valid`: lists of paths, or of mappings with path, weight, field, start,
-            count, skills, seed, prose. A training preset will do.
+        out: Folder of the shards; each source gets a folder in it. By default runs/shards.
+        config: A training preset, as a YAML file or by name: its `data` (a list of paths, or of mappings with path,
+            weight, field, start, count, skills, seed, prose), `valid`, `shards`, `tokenizer`, `tokenizer_kind`,
+            `vocab_size`, `valid_share`, `allow_leaks` and `workers` are taken where the command line says nothing.
         valid: Texts to validate on; by default a share of each source is held out.
-        valid_share: The share.
+        valid_share: The share, 0.1 by default.
         tokenizer: A tokenizer.json; by default the one in `out`, which is trained first if there is none.
         kind: Kind of tokenizer that is trained: bpe by default. One that is there already must be of this kind.
         vocab_size: Its size, 8,192 by default; of a character tokenizer, the most that it may have. One that is there
@@ -52,15 +51,64 @@ class BuildConfig:
         allow_leaks: Accept validation text that occurs in training.
     """
 
-    out: Path = Path("runs/shards")
-    config: Path | None = None
+    out: Path | None = None
+    config: str | None = None
     valid: tuple[str, ...] = ()
-    valid_share: float = 0.1
+    valid_share: float | None = None
     tokenizer: Path | None = None
     kind: Literal["bpe", "char"] | None = None
     vocab_size: int | None = None
     workers: int | None = None
-    allow_leaks: bool = False
+    allow_leaks: bool | None = None
+
+
+@dataclass(kw_only=True, slots=True)
+class _Build:
+    """What is built: what the command line says, over what the preset says, over what `groundthink train` does."""
+
+    sources: list[DataSource]
+    valid: list[DataSource]
+    out: Path
+    tokenizer: Path | None
+    kind: str | None
+    vocab_size: int | None
+    valid_share: float
+    allow_leaks: bool
+    workers: int
+
+    @classmethod
+    def of(cls, paths: tuple[str, ...], config: BuildConfig) -> _Build:
+        """Bring both together.
+
+        Raises:
+            ValueError: If the preset cannot be read, or there is no source.
+        """
+        from pytest_groundthink.presets import read_preset
+
+        preset = {} if config.config is None else read_preset(config.config, of_sources=("data", "valid"))
+
+        def setting(name: str, key: str, default: Any = None) -> Any:
+            value = getattr(config, name)
+            return preset.get(key, default) if value is None else value
+
+        def sources(given: tuple[str, ...], key: str) -> list[DataSource]:
+            return [DataSource(path=path) for path in given] + [DataSource(**item) for item in preset.get(key, ())]
+
+        usual, tokenizer = TrainConfig(), setting("tokenizer", "tokenizer")
+        build = cls(
+            sources=sources(paths, "data"),
+            valid=sources(config.valid, "valid"),
+            out=Path(setting("out", "shards", usual.shards)),
+            tokenizer=None if tokenizer is None else Path(tokenizer),
+            kind=setting("kind", "tokenizer_kind"),
+            vocab_size=setting("vocab_size", "vocab_size"),
+            valid_share=setting("valid_share", "valid_share", usual.valid_share),
+            allow_leaks=setting("allow_leaks", "allow_leaks", usual.allow_leaks),
+            workers=setting("workers", "workers", os.cpu_count() or 1),
+        )
+        if not build.sources:
+            raise ValueError("no source: give files, folders, hf:NAME or conversations:, or --config FILE with `data`")
+        return build
 
 
 @data.command
@@ -74,9 +122,8 @@ def build(*sources: str, config: Annotated[BuildConfig | None, Parameter(name="*
         sources: Text files, folders, globs, `FILE.jsonl:FIELD`, `hf:NAME` or `conversations:`.
         config: Settings.
     """
-    config = config or BuildConfig()
     with _errors("build") as console:
-        _build(sources, config, console)
+        _build(_Build.of(sources, config or BuildConfig()), console)
 
 
 @data.command
@@ -123,53 +170,47 @@ def _errors(command: str) -> Iterator[Console]:
         sys.exit(130)
 
 
-def _build(paths: tuple[str, ...], config: BuildConfig, console: Console) -> None:
+def _build(build: _Build, console: Console) -> None:
     from gt.data.dataset import prepare
 
-    sources = [DataSource(path=path) for path in paths]
-    valid = [DataSource(path=path) for path in config.valid]
-    if config.config is not None:
-        described = _read_yaml(config.config)
-        sources += parse_sources(described.get("data") or [], f"{config.config}: data")
-        valid += parse_sources(described.get("valid") or [], f"{config.config}: valid")
-    if not sources:
-        raise ValueError("no source: give files, folders, hf:NAME or conversations:, or --config FILE with `data`")
-    tokenizer = config.tokenizer or config.out / "tokenizer.json"
-    if config.tokenizer is not None or tokenizer.is_file():
-        _require_settings(tokenizer, config)
+    tokenizer = build.tokenizer or build.out / "tokenizer.json"
+    if build.tokenizer is not None or tokenizer.is_file():
+        _require_settings(tokenizer, build)
     else:
-        _train_tokenizer(sources, config, tokenizer, console)
+        _train_tokenizer(build, tokenizer, console)
     with _progress(console) as report:
         dataset = prepare(
-            sources,
+            build.sources,
             tokenizer,
-            config.out,
-            valid=valid,
-            valid_share=config.valid_share,
-            allow_leaks=config.allow_leaks,
-            workers=config.workers or os.cpu_count() or 1,
+            build.out,
+            valid=build.valid,
+            valid_share=build.valid_share,
+            allow_leaks=build.allow_leaks,
+            workers=build.workers,
             report=report,
         )
     for role, parts in (("train", dataset.train), ("valid", dataset.valid)):
         for part in parts:
             console.print(f"{part.tokens.name}: {len(part.tokens):,} tokens in {part.tokens.documents:,} documents")
         console.print(f"{role}: {sum(len(part.tokens) for part in parts):,} tokens")
-    console.print(f"shards: {config.out}\ntokenizer: {tokenizer}\nsha256: {dataset.sha256}")
+    console.print(f"shards: {build.out}\ntokenizer: {tokenizer}\nsha256: {dataset.sha256}")
 
 
-def _train_tokenizer(sources: list[DataSource], config: BuildConfig, path: Path, console: Console) -> None:
+def _train_tokenizer(build: _Build, path: Path, console: Console) -> None:
     from gt.data.sources import texts
     from gt.tokenizers import train_bpe, train_char
 
     console.print(f"training a tokenizer: {path}")
-    kind, vocab_size = config.kind or DEFAULT_KIND, config.vocab_size or DEFAULT_VOCAB_SIZE
+    usual = TrainConfig()
+    kind = usual.tokenizer_kind if build.kind is None else build.kind
+    vocab_size = usual.vocab_size if build.vocab_size is None else build.vocab_size
     train = train_char if kind == "char" else train_bpe
-    train(texts(sources, TOKENIZER_CHARACTERS), vocab_size=vocab_size, path=path)
+    train(texts(build.sources, TOKENIZER_CHARACTERS), vocab_size=vocab_size, path=path)
     settings = {"kind": kind, "vocab_size": vocab_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     path.with_name(TOKENIZER_SETTINGS).write_text(json.dumps(settings) + "\n", encoding="utf-8")
 
 
-def _require_settings(path: Path, config: BuildConfig) -> None:
+def _require_settings(path: Path, build: _Build) -> None:
     """Refuse a tokenizer that was trained with other settings than are asked for."""
     from gt.tokenizers import Tokenizer
 
@@ -183,24 +224,12 @@ def _require_settings(path: Path, config: BuildConfig) -> None:
     except (OSError, ValueError, LookupError, TypeError):
         pass  # trained elsewhere
     for name, option in (("kind", "--kind"), ("vocab_size", "--vocab-size")):
-        asked = getattr(config, name)
+        asked = getattr(build, name)
         if asked not in (None, settings[name]):
             raise ValueError(
                 f"{option} is {asked}, but the tokenizer {path} was trained with {settings[name]}: leave it out, or "
                 "give another folder (--out)"
             )
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict) or "data" not in content:
-        raise ValueError(f"{path} has no `data`: expected a mapping with a list of sources under it")
-    return content
 
 
 @contextmanager

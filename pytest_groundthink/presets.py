@@ -6,7 +6,7 @@ import difflib
 import sys
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -46,11 +46,12 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in configs_dir().glob("*.yaml"))
 
 
-def read_preset(name: str) -> dict[str, Any]:
+def read_preset(name: str, of_sources: Collection[str] = ("data",)) -> dict[str, Any]:
     """The settings in a preset, checked against `TrainConfig`.
 
     Args:
         name: A YAML file, or the name of a preset that is carried along, such as "3.5M".
+        of_sources: Keys that hold sources: their values are returned as mappings with the fields of `DataSource`.
 
     Raises:
         FixtureError: One line with file, line and key, if a key is unknown (naming the nearest) or a value does not
@@ -68,24 +69,24 @@ def read_preset(name: str) -> dict[str, Any]:
     values = file.section(())
     for key, value in values.items():
         _require_known(file, (key,), types_)
-        if key == "data":
-            values[key] = _sources(file, value)
+        if key in of_sources:
+            values[key] = _sources(file, key, value)
         else:
             values[key] = _plain(value, types_[key])
             file.convert((key,), values[key], types_[key])
     return values
 
 
-def _sources(file: LocatedFile, items: Any) -> Any:
+def _sources(file: LocatedFile, key: str, items: Any) -> Any:
     """Sources of data as mappings: a path alone stands for one."""
     if not isinstance(items, list):
-        raise file.error(("data",), "expected a list of paths, or of mappings with `path`")
+        raise file.error((key,), "expected a list of paths, or of mappings with `path`")
     sources = [{"path": item} if isinstance(item, str) else item for item in items]
     for index, source in enumerate(sources):
         if isinstance(source, dict):
-            for key in source:
-                _require_known(file, ("data", index, key), [field.name for field in fields(DataSource)])
-        file.convert(("data", index), source, DataSource)
+            for name in source:
+                _require_known(file, (key, index, name), [field.name for field in fields(DataSource)])
+        file.convert((key, index), source, DataSource)
     return sources
 
 

@@ -67,9 +67,7 @@ def write_shard(job: ShardJob) -> Shard:
     Raises:
         ValueError: If the tokenizer changed meanwhile.
     """
-    tokenizer = _tokenizer(job.tokenizer)
-    if tokenizer.sha256 != job.plan.tokenizer_sha256:
-        raise ValueError(f"tokenizer {job.tokenizer} changed while shards were built with it: build them again")
+    tokenizer = _tokenizer(job.tokenizer, job.plan.tokenizer_sha256)
     parts = {part: _Part(job.plan) for part in PARTS}
     if job.source is None:
         characters = _add_text(job.text, tokenizer, parts)
@@ -100,8 +98,11 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
 
 
 @cache
-def _tokenizer(path: Path) -> Tokenizer:
-    return Tokenizer(path)
+def _tokenizer(path: Path, sha256: str) -> Tokenizer:
+    tokenizer = Tokenizer(path)
+    if tokenizer.sha256 != sha256:
+        raise ValueError(f"tokenizer {path} changed while shards were built with it: build them again")
+    return tokenizer
 
 
 class _Part:

@@ -4,6 +4,7 @@ import hashlib
 
 import pytest
 
+from gt.data.config import DataSource
 from pytest_groundthink.cli import app
 
 
@@ -85,10 +86,14 @@ def test_sources_from_a_file(text, capsys):
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("data: [{path: some.txt, wieght: 2}]", "c.yaml: data[0] has an unknown key 'wieght'"),
-        ("data: some.txt", "c.yaml: data is 'some.txt': expected a list"),
-        ("dta: []", "c.yaml has no `data`"),
-        ("data: [", "c.yaml is no YAML"),
+        (
+            "data: [{path: some.txt, wieght: 2}]",
+            "c.yaml:1: data.0.wieght: there is no such setting: did you mean",
+        ),
+        ("data: some.txt", "c.yaml:1: data: expected a list of paths, or of mappings"),
+        ("dta: []", "c.yaml:1: dta: there is no such setting: did you mean data?"),
+        ("data: [", "c.yaml:1: is not valid YAML"),
+        ("data: [{path: some.txt, weight: 0}]", "c.yaml:1: data.0: weight of some.txt is 0.0"),
         ("data: [none.txt]", "none.txt: no such file or folder"),
         ("data: []", "no source: give files"),
         ("{data: [some.txt], valid: [some.txt]}", "validation text occurs in training"),
@@ -100,6 +105,42 @@ def test_bad_input_is_one_line(text, capsys, content, problem):
     assert status == 4
     (line,) = [line for line in printed.splitlines() if "groundthink data build: " in line]
     assert problem in line
+
+
+def test_training_finds_what_was_built_from_its_preset(text, capsys):
+    from gt.training.config import TrainConfig
+    from gt.training.inputs import open_inputs
+    from pytest_groundthink.presets import read_preset
+
+    (text.parent / "c.yaml").write_text(
+        "model: GF-MH@TINY\nshards: s\ndata: [{path: some.txt, weight: 2}]\n"
+        "vocab_size: 258\nvalid_share: 0.2\nlength: 16\nworkers: 1\n"
+    )
+    assert run(capsys, "build", "--config", "c.yaml")[0] == 0
+    (built,) = text.parent.glob("s/*/manifest.json")
+    written = built.stat().st_mtime_ns
+    preset = read_preset("c.yaml")
+    preset["data"] = tuple(DataSource(**item) for item in preset["data"])
+    inputs = open_inputs(TrainConfig(**preset), text.parent / "tokenizer.json")
+    assert inputs.tokenizer.vocab_size == 258
+    assert inputs.hashes["tokenizer"] == hashlib.sha256((text.parent / "s/tokenizer.json").read_bytes()).hexdigest()
+    assert list(text.parent.glob("s/*/manifest.json")) == [built]
+    assert built.stat().st_mtime_ns == written
+
+
+def test_the_command_line_goes_over_the_preset(text, capsys):
+    (text.parent / "other.txt").write_text("Quite another text. " * 50)
+    (text.parent / "c.yaml").write_text(
+        "shards: s\nvocab_size: 290\nallow_leaks: true\ntokenizer_kind: char\nvalid: [{path: other.txt, count: 1}]\n"
+    )
+    more = ("--vocab-size", 300, "--kind", "bpe", "--workers", 1)
+    status, printed = run(capsys, "build", "other.txt", "--config", "c.yaml", "--out", "t", *more)
+    assert status == 0
+    assert "shards: t\n" in printed
+    assert not (text.parent / "s").exists()
+    status, printed = run(capsys, "build", "other.txt", "--config", "c.yaml", "--no-allow-leaks", "--workers", 1)
+    assert status == 4
+    assert "validation text occurs in training" in printed
 
 
 def test_nothing_to_inspect(text, capsys):
