@@ -81,7 +81,8 @@ class _Build:
         """Bring both together.
 
         Raises:
-            ValueError: If the preset cannot be read, or there is no source.
+            ValueError: If the preset cannot be read, there is no source, or a setting or source makes no sense: found
+                out before anything is trained or built.
         """
         from pytest_groundthink.presets import read_preset
 
@@ -108,7 +109,20 @@ class _Build:
         )
         if not build.sources:
             raise ValueError("no source: give files, folders, hf:NAME or conversations:, or --config FILE with `data`")
+        build._check()
         return build
+
+    def _check(self) -> None:
+        from gt.data.sources import source_files
+        from gt.data.store import MANIFEST
+
+        if not 0 <= self.valid_share < 1:
+            raise ValueError(f"valid_share is {self.valid_share}: expected at least 0 and below 1")
+        if self.workers < 1:
+            raise ValueError(f"workers is {self.workers}: expected at least 1")
+        for source in (*self.sources, *self.valid):
+            if not (Path(source.path) / MANIFEST).is_file():
+                source_files(source)
 
 
 @data.command
@@ -142,6 +156,9 @@ def inspect(
     with _errors("inspect") as console:
         from gt.data.store import MANIFEST, Store
 
+        for name, value, least in (("windows", windows, 0), ("length", length, 1)):
+            if value < least:
+                raise ValueError(f"{name} is {value}: expected at least {least}")
         stores = (
             [folder] if (folder / MANIFEST).is_file() else sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
         )

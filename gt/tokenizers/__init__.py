@@ -145,14 +145,14 @@ def train_char(texts: Iterable[str], path: Path, vocab_size: int | None = None) 
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers
 
+    if vocab_size is not None and vocab_size < 3:
+        raise ValueError(f"vocab_size is {vocab_size}: end of text, unknown and one character are 3 tokens")
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(text)
     del counts[UNKNOWN]
     if not counts:
         raise ValueError("there is no text to take characters from: give at least one document")
-    if vocab_size is not None and vocab_size < 3:
-        raise ValueError(f"vocab_size is {vocab_size}: end of text, unknown and one character are 3 tokens")
     kept = sorted(counts, key=lambda character: (-counts[character], character))
     if vocab_size is not None:
         kept = kept[: vocab_size - 2]

@@ -143,6 +143,43 @@ def test_the_command_line_goes_over_the_preset(text, capsys):
     assert "validation text occurs in training" in printed
 
 
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (("--valid-share", 2), "valid_share is 2.0: expected at least 0 and below 1"),
+        (("--workers", 0), "workers is 0: expected at least 1"),
+        (("--vocab-size", 2), "vocab_size is 2: "),
+        (("--vocab-size", 2, "--kind", "char"), "vocab_size is 2: "),
+        (("--valid", "none.txt"), "none.txt: no such file or folder"),
+        (("none.txt",), "none.txt: no such file or folder"),
+        (("--tokenizer", "none.json"), "cannot read tokenizer none.json"),
+    ],
+)
+def test_nothing_is_trained_before_all_is_seen_to_fit(text, capsys, monkeypatch, options, problem):
+    monkeypatch.setattr("gt.data.sources.pieces", lambda source: pytest.fail("text was read"))
+    status, printed = run(capsys, "build", "some.txt", *options)
+    assert status == 4
+    assert f"groundthink data build: {problem}" in printed
+    assert not (text.parent / "runs").exists()
+
+
+def test_shards_are_a_source_without_their_text(text, capsys):
+    assert run(capsys, "build", "some.txt", "--out", "s", "--vocab-size", 258, "--workers", 1)[0] == 0
+    (shards,) = text.parent.glob("s/some-txt-*")
+    text.unlink()
+    status, printed = run(capsys, "build", shards, "--out", "s")
+    assert status == 0
+    assert "some.txt (valid): " in printed
+
+
+@pytest.mark.parametrize(("option", "value", "least"), [("windows", -1, 0), ("length", -3, 1), ("length", 0, 1)])
+def test_windows_that_make_no_sense_are_refused(text, capsys, option, value, least):
+    assert run(capsys, "build", "some.txt", "--out", "s", "--vocab-size", 258, "--workers", 1)[0] == 0
+    status, printed = run(capsys, "inspect", "s", f"--{option}", value)
+    assert status == 4
+    assert f"groundthink data inspect: {option} is {value}: expected at least {least}" in printed
+
+
 def test_nothing_to_inspect(text, capsys):
     status, printed = run(capsys, "inspect", ".")
     assert status == 4

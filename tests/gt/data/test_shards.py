@@ -183,6 +183,11 @@ class TestRebuilding:
         build_store(source, tokenizer, tmp_path / "new", **options)
         assert content(tmp_path / "s") == content(tmp_path / "new")
 
+    def test_a_tokenizer_may_be_trained_again_in_one_process(self, source, tmp_path):
+        for seen in ("other", "quite another"):
+            train_char([seen], path := tmp_path / "tokenizer.json")
+            assert build_store(source, path, tmp_path / "s").manifest.plan.vocab_size == len(set(seen)) + 2
+
     def test_opening_refuses_what_does_not_fit(self, source, tokenizer, tmp_path):
         with pytest.raises(ValueError, match=r"has no manifest.json: expected a folder of finished shards"):
             Store(tmp_path)
