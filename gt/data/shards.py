@@ -21,6 +21,7 @@ from filelock import FileLock
 from gt.checkpoint import sha256_of
 from gt.data.config import DataSource
 from gt.data.generated import generated_count, generator_sha256
+from gt.data.hugging_face import dataset_revision
 from gt.data.shard_writer import ShardJob, start_worker, write_shard, write_whole
 from gt.data.sources import pieces, source_files
 from gt.data.split import Routed, plan_split, routed
@@ -108,7 +109,9 @@ def build_store(
         kept = _finished_shards(folder, plan)
         (folder / MANIFEST).unlink(missing_ok=True)
         write_whole(folder / _PLAN, msgspec.json.encode(plan))
-        total = generated_count(source) if source.is_generated else sum(file.size for file in plan.files) or None
+        total = None if source.is_dataset else sum(file.size for file in plan.files)
+        if source.is_generated:
+            total = generated_count(source)
         shards: list[Shard] = []
         tokens = 0
         for done, shard in _built(_jobs(source, tokenizer, folder, plan), kept, workers):
@@ -141,6 +144,9 @@ def _plan(source: DataSource, tokenizer: Tokenizer, folder: Path, valid_share: f
     if source.is_generated:
         description["generator_sha256"] = generator_sha256()
     earlier = _earlier_plan(folder)
+    if source.is_dataset:
+        revision = dataset_revision(source.path)
+        description["revision"] = revision or (earlier.source.get("revision") if earlier else None)
     known = {file.path: file for file in earlier.files} if earlier else {}
     files = []
     for path in source_files(source):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -11,11 +10,12 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gt.data.config import HUGGING_FACE, DataSource
+from gt.data.config import DataSource
 from gt.data.conversations import Material
 from gt.data.conversations.material import NOTHING
 from gt.data.corpus import DOCUMENT_SEPARATOR
 from gt.data.generated import examples_of, generated_count, material_of, text_of
+from gt.data.hugging_face import dataset_files, dataset_rows
 from gt.data.text_files import PACKED, open_text
 
 PIECE = 1 << 16
@@ -42,13 +42,13 @@ class Piece(NamedTuple):
 def source_files(source: DataSource) -> list[Path]:
     """The files that a source means, in the order in which they are read.
 
-    Those of conversations are their prose; a dataset has none.
+    Those of conversations are their prose, those of a Hugging Face dataset all in its folder if it is a local one.
 
     Raises:
         ValueError: If there are none.
     """
     if source.is_dataset:
-        return []
+        return dataset_files(source.path)
     if source.is_generated:
         return [] if source.prose is None else source_files(DataSource(path=source.prose))
     path = Path(source.path)
@@ -234,36 +234,9 @@ def _text_of(record: Any, field: str, where: str) -> str:
 
 
 def _dataset_pieces(source: DataSource) -> Iterator[Piece]:
-    name, config, split = dataset_name(source.path)
-    try:
-        datasets = importlib.import_module("datasets")
-    except ImportError:
-        raise ValueError(f"{source.path}: needs the package datasets: pip install 'pytest-groundthink[hf]'") from None
-    try:
-        rows = datasets.load_dataset(name, config, split=split, streaming=True)
-    except Exception as error:  # whatever a dataset's loader may raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{source.path}: cannot be loaded: {reason}") from None
-    for number, row in enumerate(rows, 1):
+    for number, row in enumerate(dataset_rows(source.path), 1):
         for text, ends in _pieces_of(_text_of(row, source.field, f"{source.path}, row {number}")):
             yield Piece(text, ends)
-
-
-def dataset_name(path: str) -> tuple[str, str | None, str]:
-    """Name, configuration and split of `hf:NAME`, `hf:OWNER/NAME[/CONFIG][:SPLIT]` or `hf:./FOLDER[:SPLIT]`.
-
-    Raises:
-        ValueError: If there is no name, or more parts than these.
-    """
-    name, _, split = path.removeprefix(HUGGING_FACE).partition(":")
-    config = None
-    if not name.startswith((".", "/")):
-        parts = name.split("/")
-        if len(parts) > 3 or not all(parts):
-            raise ValueError(f"{path}: expected hf:NAME, hf:OWNER/NAME[/CONFIG][:SPLIT] or hf:./FOLDER[:SPLIT]")
-        if len(parts) == 3:
-            name, config = "/".join(parts[:2]), parts[2]
-    return name, config, split or "train"
 
 
 def _first_documents(found: Iterator[Piece], count: int) -> Iterator[Piece]:

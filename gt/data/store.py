@@ -40,7 +40,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         format: Version of this format.
         source: The source's fields (without its weight and where its windows start); for conversations the hash of
-            the generator too.
+            the generator too, for Hugging Face datasets the commit on the hub, None where it is not known.
         files: The source's files.
         tokenizer_sha256: Hash of the tokenizer's file.
         vocab_size: Of the tokenizer.

@@ -7,8 +7,10 @@ import types
 import pytest
 
 from gt.data.config import DataSource, parse_sources
-from gt.data.sources import PIECE, dataset_name, pieces, source_files, texts
-from gt.tokenizers import Tokenizer, train_bpe
+from gt.data.hugging_face import dataset_name
+from gt.data.shards import build_store
+from gt.data.sources import PIECE, pieces, source_files, texts
+from gt.tokenizers import Tokenizer, train_bpe, train_char
 
 
 def documents(path, **options):
@@ -178,10 +180,17 @@ class TestHuggingFace:
         """Stands in for the package: rows that are made as they are asked for."""
         asked = []
 
+        def broken():
+            yield {"text": "row 0"}
+            yield {"text": "row 1"}
+            raise ConnectionError("the hub is gone\nfor good")
+
         def load_dataset(name, config=None, *, split, streaming):
             asked.append((name, config, split, streaming))
             if name == "missing":
                 raise FileNotFoundError("no dataset 'missing'\non the hub")
+            if name == "broken":
+                return broken()
             return ({"text": f"row {i}", "label": i} for i in range(10**9))
 
         module = types.ModuleType("datasets")
@@ -209,6 +218,7 @@ class TestHuggingFace:
         ("path", "field", "problem"),
         [
             ("hf:missing", "text", "hf:missing: cannot be loaded: no dataset 'missing'$"),
+            ("hf:broken", "text", "hf:broken: cannot be read after row 2: the hub is gone$"),
             ("hf:name", "body", "hf:name, row 1: no field 'body', there are 'text', 'label'"),
             ("hf:a/b/c/d", "text", "expected hf:NAME"),
             ("hf:", "text", "expected hf:NAME"),
@@ -217,6 +227,37 @@ class TestHuggingFace:
     def test_what_cannot_be_read(self, asked, path, field, problem):
         with pytest.raises(ValueError, match=problem):
             documents(path, field=field)
+
+    def test_rows_that_changed_are_read_again(self, asked, tmp_path, monkeypatch):
+        state = types.SimpleNamespace(sha="0123")
+
+        class HfApi:
+            def dataset_info(self, name, *, timeout):
+                if state.sha is None:
+                    raise ConnectionError
+                return types.SimpleNamespace(sha=state.sha if name == "name" else "other")
+
+        monkeypatch.setattr("huggingface_hub.HfApi", HfApi)
+        train_char(["row 0123456789"], path := tmp_path / "tokenizer.json")
+        source = DataSource(path="hf:name", count=3)
+        built = [build_store(source, path, tmp_path / "s").manifest.plan.source["revision"]]
+        for state.sha in ("0123", None, "4567", None, "4567"):  # None: the hub cannot be asked
+            built.append(build_store(source, path, tmp_path / "s").manifest.plan.source["revision"])
+        assert built == ["0123", "0123", "0123", "4567", "4567", "4567"]
+        assert len(asked) == 2  # as often as it was built
+
+    def test_files_of_a_local_dataset_that_changed_are_read_again(self, asked, tmp_path):
+        (tmp_path / "d" / ".cache").mkdir(parents=True)
+        (tmp_path / "d" / "rows.csv").write_text("text\nrow 0\n")
+        train_char(["row 0123456789"], path := tmp_path / "tokenizer.json")
+        source = DataSource(path=f"hf:{tmp_path / 'd'}", count=3)
+        for content, loaded in (("text\nrow 0\n", 1), ("text\nrow 0\n", 1), ("text\nrow 1\n", 2)):
+            (tmp_path / "d" / "rows.csv").write_text(content)
+            (tmp_path / "d" / ".cache" / "x").write_text(str(loaded))
+            store = build_store(source, path, tmp_path / "s")
+            assert [file.path for file in store.manifest.plan.files] == [str(tmp_path / "d" / "rows.csv")]
+            assert store.manifest.plan.source["revision"] is None
+            assert len(asked) == loaded
 
     def test_without_the_package(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "datasets", None)
