@@ -348,7 +348,7 @@ def save_checkpoint(path: Path, model: nn.Module, *, step: int, tokens: int, tra
     config = cast(ModelConfig, model.config)
     header = _Header(schema=SCHEMA, model=config, step=step, tokens=tokens, training=training)
     encoded = msgspec.json.format(msgspec.json.encode(header), indent=2)
-    write_atomically(path / "config.json", lambda partial: partial.write_bytes(encoded + b"\n"))
+    write_bytes(path / "config.json", encoded + b"\n")
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -369,3 +369,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """`write_atomically` of content that is there already."""
+    write_atomically(path, lambda partial: partial.write_bytes(content))

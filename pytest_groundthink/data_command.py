@@ -28,9 +28,6 @@ data = App(name="data", help="Build shards of tokens from text, datasets and con
 TOKENIZER_SETTINGS = "tokenizer-settings.json"
 """Beside a tokenizer that was trained here: what it was asked to be, which need not be what came of it."""
 
-TOKENIZER_CHARACTERS = 200_000_000
-"""Text that a tokenizer is trained on, at most: more does not change which pieces are common."""
-
 
 @dataclass(kw_only=True, slots=True)
 class BuildConfig:
@@ -70,7 +67,7 @@ class _Build:
     valid: list[DataSource]
     out: Path
     tokenizer: Path | None
-    kind: str | None
+    kind: Literal["bpe", "char"] | None
     vocab_size: int | None
     valid_share: float
     allow_leaks: bool
@@ -214,15 +211,14 @@ def _build(build: _Build, console: Console) -> None:
 
 
 def _train_tokenizer(build: _Build, path: Path, console: Console) -> None:
-    from gt.data.sources import texts
-    from gt.tokenizers import train_bpe, train_char
+    from gt.data.sources import TOKENIZER_CHARACTERS, texts
+    from gt.tokenizers import train_tokenizer
 
     console.print(f"training a tokenizer: {path}")
     usual = TrainConfig()
     kind = usual.tokenizer_kind if build.kind is None else build.kind
     vocab_size = usual.vocab_size if build.vocab_size is None else build.vocab_size
-    train = train_char if kind == "char" else train_bpe
-    train(texts(build.sources, TOKENIZER_CHARACTERS), vocab_size=vocab_size, path=path)
+    train_tokenizer(texts(build.sources, TOKENIZER_CHARACTERS), kind, vocab_size, path)
     settings = {"kind": kind, "vocab_size": vocab_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     path.with_name(TOKENIZER_SETTINGS).write_text(json.dumps(settings) + "\n", encoding="utf-8")
 

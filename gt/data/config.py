@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 CONVERSATIONS = "conversations:"
 HUGGING_FACE = "hf:"
@@ -70,50 +68,3 @@ class DataSource:
     def is_dataset(self) -> bool:
         """Whether this is a Hugging Face dataset."""
         return self.path.startswith(HUGGING_FACE)
-
-
-def parse_sources(items: Any, where: str) -> list[DataSource]:
-    """Sources as a YAML or JSON file describes them: paths, or mappings with the fields of `DataSource`.
-
-    Args:
-        items: What the file holds.
-        where: File and key, for errors.
-
-    Raises:
-        ValueError: One line that names file, key and what was expected.
-    """
-    if not isinstance(items, Sequence) or isinstance(items, str):
-        raise ValueError(f"{where} is {items!r}: expected a list of paths, or of mappings with `path`")
-    return [_parse(item, f"{where}[{index}]") for index, item in enumerate(items)]
-
-
-_TYPES: dict[str, tuple[type, ...]] = {
-    "path": (str,),
-    "weight": (int, float),
-    "field": (str,),
-    "start": (str, type(None)),
-    "count": (int, type(None)),
-    "skills": (dict, type(None)),
-    "seed": (int,),
-    "prose": (str, type(None)),
-    "answer_weight": (int,),
-    "user_weight": (int,),
-}
-
-
-def _parse(item: Any, where: str) -> DataSource:
-    if isinstance(item, str):
-        item = {"path": item}
-    if not isinstance(item, dict) or "path" not in item:
-        raise ValueError(f"{where} is {item!r}: expected a path, or a mapping with `path`")
-    names = [field.name for field in fields(DataSource)]
-    for name, value in item.items():
-        if name not in names:
-            raise ValueError(f"{where} has an unknown key {name!r}: expected some of {', '.join(names)}")
-        if not isinstance(value, _TYPES[name]) or isinstance(value, bool):
-            expected = " or ".join(kind.__name__ for kind in _TYPES[name])
-            raise ValueError(f"{where}.{name} is {value!r}: expected {expected}")
-    try:
-        return DataSource(**item)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None

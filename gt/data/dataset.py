@@ -10,9 +10,9 @@ from pathlib import Path
 
 import msgspec
 
+from gt.checkpoint import write_bytes
 from gt.data.config import DataSource
 from gt.data.leaks import Leak, find_leaks
-from gt.data.shard_writer import write_whole
 from gt.data.shards import SHARD_CHARACTERS, Progress, build_store, store_folder
 from gt.data.store import MANIFEST, Store, WeightedTokens
 from gt.tokenizers import Tokenizer
@@ -140,5 +140,5 @@ def _leaks(
         pass  # not looked for yet, or the file is torn
     leaks = tuple(find_leaks([source.tokens for source in train], [source.tokens for source in valid]))
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(path, msgspec.json.encode(leaks))
+    write_bytes(path, msgspec.json.encode(leaks))
     return leaks

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from gt.checkpoint import write_bytes
 from gt.data.config import DataSource
 from gt.data.generated import encoded_examples
 from gt.data.sources import prose_material
@@ -83,18 +84,8 @@ def write_shard(job: ShardJob) -> Shard:
         characters=characters,
         parts={part: content.write(job.folder, job.index, part) for part, content in parts.items()},
     )
-    write_whole(job.folder / f"{job.index:05d}.json", msgspec.json.encode(shard))
+    write_bytes(job.folder / f"{job.index:05d}.json", msgspec.json.encode(shard))
     return shard
-
-
-def write_whole(path: Path, content: bytes | memoryview) -> None:
-    """Write a file so that it is there whole or not at all, also after a crash."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 @cache
@@ -145,7 +136,7 @@ class _Part:
             buffer = io.BytesIO()
             np.save(buffer, array, allow_pickle=False)
             name = shard_file(index, part, what)
-            write_whole(folder / name, buffer.getbuffer())
+            write_bytes(folder / name, buffer.getbuffer())
             hashes[name] = hashlib.sha256(buffer.getbuffer()).hexdigest()
         return ShardPart(tokens=self._size, documents=len(self._starts), weighted=bool(self._weights), sha256=hashes)
 

@@ -18,11 +18,11 @@ from typing import Any
 import msgspec
 from filelock import FileLock
 
-from gt.checkpoint import sha256_of
+from gt.checkpoint import sha256_of, write_bytes
 from gt.data.config import DataSource
 from gt.data.generated import generated_count, generator_sha256
 from gt.data.hugging_face import dataset_revision
-from gt.data.shard_writer import ShardJob, start_worker, write_shard, write_whole
+from gt.data.shard_writer import ShardJob, start_worker, write_shard
 from gt.data.sources import pieces, source_files
 from gt.data.split import Routed, plan_split, routed
 from gt.data.store import MANIFEST, PARTS, Manifest, Plan, Shard, SourceFile, Store, read_manifest
@@ -108,7 +108,7 @@ def build_store(
             return store
         kept = _finished_shards(folder, plan)
         (folder / MANIFEST).unlink(missing_ok=True)
-        write_whole(folder / _PLAN, msgspec.json.encode(plan))
+        write_bytes(folder / _PLAN, msgspec.json.encode(plan))
         total = None if source.is_dataset else sum(file.size for file in plan.files)
         if source.is_generated:
             total = generated_count(source)
@@ -126,7 +126,7 @@ def build_store(
             documents={part: sum(shard.parts[part].documents for shard in shards) for part in PARTS},
             shards=tuple(shards),
         )
-        write_whole(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
+        write_bytes(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
         for shard in shards:
             (folder / f"{shard.index:05d}.json").unlink(missing_ok=True)
         (folder / _PLAN).unlink()

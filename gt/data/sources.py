@@ -21,6 +21,9 @@ from gt.data.text_files import PACKED, open_text
 PIECE = 1 << 16
 """Most characters of a piece: a longer document is read, tokenised and written piece by piece."""
 
+TOKENIZER_CHARACTERS = 200_000_000
+"""Text that a tokenizer is trained on, at most: more does not change which pieces are common."""
+
 LINES = (".jsonl", ".ndjson")
 TEXT = (".txt", ".text", ".md")
 

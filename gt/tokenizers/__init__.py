@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -94,6 +94,12 @@ def is_subword(path: Path) -> bool:
         raise ValueError(f"{path} is no tokenizer in the `tokenizers` JSON format: {error!r}") from error
 
 
+def train_tokenizer(texts: Iterable[str], kind: Literal["bpe", "char"], vocab_size: int, path: Path) -> None:
+    """Train a tokenizer of a kind with `train_bpe` or `train_char`, and raise what they raise."""
+    train = train_char if kind == "char" else train_bpe
+    train(texts, vocab_size=vocab_size, path=path)
+
+
 def train_bpe(texts: Iterable[str], vocab_size: int, path: Path) -> None:
     """Train a byte-level BPE tokenizer and write it as JSON.
 
@@ -165,7 +171,7 @@ def train_char(texts: Iterable[str], path: Path, vocab_size: int | None = None) 
 
 
 def _save(tokenizer: Any, path: Path) -> None:
+    from gt.checkpoint import write_atomically
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    tokenizer.save(str(partial), pretty=False)
-    partial.replace(path)
+    write_atomically(path, lambda partial: tokenizer.save(str(partial), pretty=False))

@@ -6,7 +6,7 @@ import types
 
 import pytest
 
-from gt.data.config import DataSource, parse_sources
+from gt.data.config import DataSource
 from gt.data.hugging_face import dataset_name
 from gt.data.shards import build_store
 from gt.data.sources import PIECE, pieces, source_files, texts
@@ -273,34 +273,18 @@ def test_texts_take_turns(tmp_path):
     assert list(texts(sources, characters=2)) == ["1", "x"]
 
 
-class TestDescriptions:
-    def test_paths_and_mappings(self):
-        assert parse_sources(
-            ["a.txt", {"path": "conversations:", "weight": 2, "skills": {"copy": 1}}], "x.yaml: data"
-        ) == [
-            DataSource(path="a.txt"),
-            DataSource(path="conversations:", weight=2, skills={"copy": 1}),
-        ]
-
-    @pytest.mark.parametrize(
-        ("items", "problem"),
-        [
-            ("a.txt", r"x.yaml: data is 'a.txt': expected a list"),
-            ([3], r"x.yaml: data\[0\] is 3: expected a path"),
-            (["a", {"weight": 1}], r"x.yaml: data\[1\] is {'weight': 1}: expected a path"),
-            (
-                [{"path": "a", "wieght": 1}],
-                r"x.yaml: data\[0\] has an unknown key 'wieght': expected some of path, weight",
-            ),
-            ([{"path": "a", "weight": "1"}], r"x.yaml: data\[0\].weight is '1': expected int or float"),
-            ([{"path": "a", "count": True}], r"x.yaml: data\[0\].count is True: expected int"),
-            ([{"path": "a", "weight": 0}], r"x.yaml: data\[0\]: weight of a is 0: expected a number above 0"),
-            ([{"path": "a", "start": "end"}], r"start of a is 'end': expected one of anywhere, document"),
-            ([{"path": "a", "count": 0}], r"count of a is 0: expected at least 1"),
-            ([{"path": "a", "skills": {}}], r"skills was given for a: expected it for conversations: alone"),
-            ([""], r"path is empty"),
-        ],
-    )
-    def test_what_is_refused(self, items, problem):
-        with pytest.raises(ValueError, match=problem):
-            parse_sources(items, "x.yaml: data")
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"path": "a", "weight": 0}, "weight of a is 0: expected a number above 0"),
+        ({"path": "a", "weight": float("nan")}, "weight of a is nan: expected a number above 0"),
+        ({"path": "a", "start": "end"}, "start of a is 'end': expected one of anywhere, document"),
+        ({"path": "a", "count": 0}, "count of a is 0: expected at least 1"),
+        ({"path": "a", "skills": {}}, "skills was given for a: expected it for conversations: alone"),
+        ({"path": "conversations:", "user_weight": 256}, "user_weight of conversations: is 256: expected 0 to 255"),
+        ({"path": ""}, "path is empty"),
+    ],
+)
+def test_descriptions_that_make_no_sense(options, problem):
+    with pytest.raises(ValueError, match=problem):
+        DataSource(**options)
