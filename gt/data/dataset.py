@@ -89,12 +89,7 @@ def prepare(
     share = 0.0 if valid else valid_share
     stores = [(source, opened(source, share)) for source in sources]
     held_out = [(source, opened(source, 0.0)) for source in valid]
-    train = tuple(_weighted(source, store, "train") for source, store in stores)
-    # A folder of shards may come with a validation part of its own; what is given as `valid` is validation as a whole.
-    parts = [(source, store, "train") for source, store in held_out] or [(s, store, "valid") for s, store in stores]
-    to_validate = tuple(found for found in (_weighted(*part) for part in parts) if len(found.tokens))
-    for empty in (found.tokens for found in train if not len(found.tokens)):
-        raise ValueError(f"{empty.name} has no tokens: give more text or a smaller valid_share")
+    train, to_validate = _divided(stores, held_out)
     if not to_validate and (valid or share):
         raise ValueError(f"nothing was held out by valid_share {share}: give more text, or validation text (valid)")
     digest = hashlib.sha256()
@@ -122,6 +117,18 @@ def describe_leaks(leaks: Sequence[Leak], tokenizer: Tokenizer) -> str:
         f"validation text occurs in training: {found} of {first.train} are in {first.valid}, the first in training "
         f"document {first.train_document} and validation document {first.valid_document}, {quoted!r}{rest}"
     )
+
+
+def _divided(
+    stores: Sequence[tuple[DataSource, Store]], held_out: Sequence[tuple[DataSource, Store]]
+) -> tuple[tuple[WeightedTokens, ...], tuple[WeightedTokens, ...]]:
+    """What is trained on and what is validated on; of the latter nothing that is empty."""
+    train = tuple(_weighted(source, store, "train") for source, store in stores)
+    for empty in (found.tokens for found in train if not len(found.tokens)):
+        raise ValueError(f"{empty.name} has no tokens: give more text or a smaller valid_share")
+    # A folder of shards may come with a validation part of its own; what is given as `valid` is validation as a whole.
+    parts = [(source, store, "train") for source, store in held_out] or [(s, store, "valid") for s, store in stores]
+    return train, tuple(found for found in (_weighted(*part) for part in parts) if len(found.tokens))
 
 
 def _weighted(source: DataSource, store: Store, part: str) -> WeightedTokens:

@@ -106,31 +106,38 @@ def build_store(
         store = _finished_store(folder, plan)
         if store is not None:
             return store
-        kept = _finished_shards(folder, plan)
-        (folder / MANIFEST).unlink(missing_ok=True)
-        write_bytes(folder / _PLAN, msgspec.json.encode(plan))
-        total = None if source.is_dataset else sum(file.size for file in plan.files)
-        if source.is_generated:
-            total = generated_count(source)
-        shards: list[Shard] = []
-        tokens = 0
-        for done, shard in _built(_jobs(source, tokenizer, folder, plan), kept, workers):
-            shards.append(shard)
-            tokens += sum(part.tokens for part in shard.parts.values())
-            report(Progress(source=source.path, done=done, total=total, tokens=tokens))
-        if not tokens:
-            raise ValueError(f"{source.path}: got no text, expected at least one document")
-        manifest = Manifest(
-            plan=plan,
-            tokens={part: sum(shard.parts[part].tokens for shard in shards) for part in PARTS},
-            documents={part: sum(shard.parts[part].documents for shard in shards) for part in PARTS},
-            shards=tuple(shards),
-        )
-        write_bytes(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
-        for shard in shards:
-            (folder / f"{shard.index:05d}.json").unlink(missing_ok=True)
-        (folder / _PLAN).unlink()
-        return Store(folder)
+        return _build(source, tokenizer, folder, plan, workers, report)
+
+
+def _build(
+    source: DataSource, tokenizer: Path, folder: Path, plan: Plan, workers: int, report: Callable[[Progress], None]
+) -> Store:
+    """Make the shards that are not there yet, and the manifest."""
+    kept = _finished_shards(folder, plan)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    write_bytes(folder / _PLAN, msgspec.json.encode(plan))
+    total = None if source.is_dataset else sum(file.size for file in plan.files)
+    if source.is_generated:
+        total = generated_count(source)
+    shards: list[Shard] = []
+    tokens = 0
+    for done, shard in _built(_jobs(source, tokenizer, folder, plan), kept, workers):
+        shards.append(shard)
+        tokens += sum(part.tokens for part in shard.parts.values())
+        report(Progress(source=source.path, done=done, total=total, tokens=tokens))
+    if not tokens:
+        raise ValueError(f"{source.path}: got no text, expected at least one document")
+    manifest = Manifest(
+        plan=plan,
+        tokens={part: sum(shard.parts[part].tokens for shard in shards) for part in PARTS},
+        documents={part: sum(shard.parts[part].documents for shard in shards) for part in PARTS},
+        shards=tuple(shards),
+    )
+    write_bytes(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
+    for shard in shards:
+        (folder / f"{shard.index:05d}.json").unlink(missing_ok=True)
+    (folder / _PLAN).unlink()
+    return Store(folder)
 
 
 def _description(source: DataSource) -> dict[str, Any]:
