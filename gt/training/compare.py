@@ -19,6 +19,7 @@ from gt.data.shards import Progress
 from gt.kernels import BACKENDS, resolve
 from gt.models.config import parameter_counts
 from gt.registry import ModelSpec
+from gt.training import resume
 from gt.training.config import TrainConfig
 from gt.training.inputs import Inputs, open_inputs
 from gt.training.interrupt import asked_to_stop
@@ -75,7 +76,9 @@ def compare_models(
         by_seed = _inputs(config, seeds, progress)
         tokenizer = (out / "tokenizer.json").read_bytes()
         for plan, (spec, _) in zip(plans, specs, strict=True):
-            write_atomically(Path(plan.out) / "tokenizer.json", lambda partial: partial.write_bytes(tokenizer))
+            if not plan.resume:
+                resume.remove_run(Path(plan.out))
+                write_atomically(Path(plan.out) / "tokenizer.json", lambda partial: partial.write_bytes(tokenizer))
 
             def tell(line: dict[str, Any], plan: TrainConfig = plan) -> None:
                 report({"model": plan.model, **({"seed": plan.seed} if seeds > 1 else {}), **line})

@@ -16,6 +16,7 @@ from gt.data.dataset import prepare
 from gt.data.shards import Progress
 from gt.data.sources import texts
 from gt.tokenizers import Tokenizer, train_bpe, train_char
+from gt.training import resume
 from gt.training.config import TrainConfig
 from gt.training.stream import StreamBatches, TokenStream
 
@@ -145,7 +146,7 @@ def _hash(documents: list[str]) -> str:
 
 
 def _provide_tokenizer(config: TrainConfig, documents: Iterable[str], path: Path) -> None:
-    """Put the tokenizer of a run where its checkpoint keeps it."""
+    """Put the tokenizer of a run where its checkpoint keeps it; of a run that starts anew, the old one goes."""
     given = None if config.tokenizer is None else Path(config.tokenizer)
     if given is not None and not given.is_file():
         raise ValueError(f"tokenizer {given}: no such file; expected a tokenizer.json")
@@ -154,9 +155,16 @@ def _provide_tokenizer(config: TrainConfig, documents: Iterable[str], path: Path
             raise ValueError(f"{path.parent} has no tokenizer.json to resume with: start anew, without resume")
         if given is not None and given.read_bytes() != path.read_bytes():
             raise ValueError(f"tokenizer {given} is not the one that {path.parent} was started with: leave it out")
-    elif given is None:
-        log.info("training a tokenizer of %d tokens", config.vocab_size)
-        train = train_char if config.tokenizer_kind == "char" else train_bpe
-        write_atomically(path, lambda partial: train(documents, vocab_size=config.vocab_size, path=partial))
-    elif given.resolve() != path.resolve():
-        write_atomically(path, lambda partial: partial.write_bytes(given.read_bytes()))
+        return
+
+    def write(partial: Path) -> None:
+        if given is None:
+            log.info("training a tokenizer of %d tokens", config.vocab_size)
+            train = train_char if config.tokenizer_kind == "char" else train_bpe
+            train(documents, vocab_size=config.vocab_size, path=partial)
+        else:
+            partial.write_bytes(given.read_bytes())
+        Tokenizer(partial)
+        resume.remove_run(path.parent)  # now that there is something to put in its place
+
+    write_atomically(path, write)

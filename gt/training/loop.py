@@ -210,6 +210,10 @@ class Run:
         monitor.outside = set(record["outside"])
         monitor.losses[: monitor.count].copy_(extra["losses"][: monitor.count])
         length: int = record["log_bytes"]
+        path = self.out / LOG
+        found = path.stat().st_size if path.is_file() else 0
+        if found < length:
+            raise ValueError(f"{path} has {found:,} bytes, its run had written {length:,}: start anew with overwrite")
         return length
 
     def _due(self, every: int) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gt.checkpoint import write_atomically
+from gt.checkpoint import WEIGHTS, write_atomically
 from gt.training.config import FREE_TO_CHANGE, TrainConfig
 from gt.training.step import Step
 
@@ -25,6 +25,15 @@ SCHEMA = "groundthink.training_state/1"
 def has_state(folder: Path) -> bool:
     """Whether a folder holds a run that can be resumed."""
     return (folder / STATE).is_file()
+
+
+def remove_run(folder: Path) -> None:
+    """Remove what a run left, its tokenizer and log aside: nothing old may stand beside what a new one writes.
+
+    The state goes first, so that no run is resumed of which a part is gone.
+    """
+    for name in (STATE, WEIGHTS, "config.json"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def save_state(folder: Path, model: nn.Module, step: Step, record: dict[str, Any], extra: dict[str, Tensor]) -> None:

@@ -230,3 +230,27 @@ def test_a_damaged_state_is_one_line(corpus: Path, tmp_path: Path) -> None:
     (tmp_path / STATE).write_bytes(b"no state")
     with pytest.raises(ValueError, match=r"training_state.safetensors cannot be read .*start anew with overwrite"):
         train(settings(corpus, tmp_path, resume=True))
+
+
+def test_a_run_that_is_overwritten_leaves_nothing_behind_when_it_fails(corpus: Path, tmp_path: Path) -> None:
+    def fail(line: dict[str, Any]) -> None:
+        raise RuntimeError("killed")
+
+    out = train(settings(corpus, tmp_path / "run"))
+    with pytest.raises(ValueError, match="vocab_size is 100"):
+        train(settings(corpus, out, overwrite=True, vocab_size=100))
+    assert inspect_checkpoint(out, registry.resolve("RWKV6@TINY")).step == 8  # not a byte of another was there yet
+    with pytest.raises(RuntimeError, match="killed"):
+        train(settings(corpus, out, overwrite=True, vocab_size=300), fail)
+    assert {path.name for path in out.iterdir()} == {"tokenizer.json", "train_log.jsonl"}
+    with pytest.raises(ValueError, match="holds no run to resume"):
+        train(settings(corpus, out, resume=True))
+    train(settings(corpus, out))
+
+
+def test_a_log_that_lacks_lines_is_not_filled_up(corpus: Path, tmp_path: Path) -> None:
+    out = train(settings(corpus, tmp_path / "run"))
+    size = (out / "train_log.jsonl").stat().st_size
+    os.truncate(out / "train_log.jsonl", size - 1)
+    with pytest.raises(ValueError, match=rf"train_log.jsonl has {size - 1:,} bytes, its run had written {size:,}"):
+        train(settings(corpus, out, resume=True, steps=9))
