@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from gt import registry, user_models
-from gt.checkpoint import save_checkpoint
+from gt.checkpoint import WEIGHTS, save_checkpoint
 from gt.data.batches import Batch
 from gt.data.shards import Progress
 from gt.models.build import build_model
@@ -97,6 +97,8 @@ def check_run(config: TrainConfig) -> tuple[ModelSpec, torch.device]:
     if resume.has_state(out) and not (config.resume or config.overwrite):
         step = resume.read_record(out)["step"]
         raise ValueError(f"{out} holds a run at step {step}: give --resume to go on, --overwrite, or another --out")
+    if (out / WEIGHTS).is_file() and not (config.resume or config.overwrite):
+        raise ValueError(f"{out} holds {WEIGHTS} and nothing to go on from: give --overwrite, or another --out")
     if config.resume:
         resume.read_record(out)
     out.mkdir(parents=True, exist_ok=True)

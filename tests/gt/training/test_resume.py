@@ -224,6 +224,8 @@ def test_a_finished_run_is_not_lost_by_mistake_and_may_grow(corpus: Path, tmp_pa
         "tokenizer.json",
         "train_log.jsonl",
     ]
+    with pytest.raises(ValueError, match="holds model.safetensors and nothing to go on from: give --overwrite"):
+        train(settings(corpus, out))
 
 
 def test_a_damaged_state_is_one_line(corpus: Path, tmp_path: Path) -> None:
