@@ -179,7 +179,12 @@ class Run:
             (self.out / resume.STATE).unlink()
 
     def save(self) -> None:
-        """Write the state to resume from, then the checkpoint; each file as a whole or not at all."""
+        """Write the state to resume from, then the checkpoint; each file as a whole or not at all.
+
+        Raises:
+            FloatingPointError: If a loss since the last line or a weight is not finite; what was saved before is kept.
+        """
+        self._refuse_to_save_ruins()
         self._log.flush()
         os.fsync(self._log.fileno())
         record = {
@@ -196,6 +201,16 @@ class Run:
         }
         resume.save_state(self.out, self.model, self.train_step, record, {"losses": self.monitor.losses})
         save_checkpoint(self.out, self.model, step=self.step, tokens=self.tokens, training=self.settings())
+
+    @torch.no_grad()
+    def _refuse_to_save_ruins(self) -> None:
+        losses = self.monitor.losses[: self.monitor.count]
+        norms = torch.stack(torch._foreach_norm(list(self.model.parameters())))
+        for what, values in (("a loss since the last line", losses), ("a weight", norms)):
+            if not bool(torch.isfinite(values).all()):
+                raise FloatingPointError(
+                    f"{what} is not finite at step {self.step}, which was not saved: lower lr ({self.config.lr}) or clip"
+                )
 
     def _resume(self) -> int:
         """Take up the run in the folder; returns the length of its log then."""

@@ -16,9 +16,11 @@ from safetensors.torch import load_file
 
 from gt import registry
 from gt.checkpoint import inspect_checkpoint
+from gt.data.batches import Batch
 from gt.training.config import TrainConfig
 from gt.training.loop import train
 from gt.training.resume import STATE, read_record
+from gt.training.step import Step
 from tests.gt.training.runs import settings, write_prose
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -256,3 +258,21 @@ def test_a_log_that_lacks_lines_is_not_filled_up(corpus: Path, tmp_path: Path) -
     os.truncate(out / "train_log.jsonl", size - 1)
     with pytest.raises(ValueError, match=rf"train_log.jsonl has {size - 1:,} bytes, its run had written {size:,}"):
         train(settings(corpus, out, resume=True, steps=9))
+
+
+@pytest.mark.parametrize("what", ["loss", "weight"])
+def test_a_ruined_run_does_not_take_the_place_of_the_last_good_state(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    def broken(step: Step, batch: Batch, number: int) -> Any:
+        loss, norm = working(step, batch, number)
+        if number == 5 and what == "weight":
+            torch.nn.init.constant_(step.parameters[0], float("nan"))
+        return (loss * float("nan") if number == 5 and what == "loss" else loss), norm
+
+    working = Step.__call__
+    monkeypatch.setattr(Step, "__call__", broken)
+    with pytest.raises(FloatingPointError, match=f"a {what} .*is not finite at step 6, which was not saved: lower lr"):
+        train(settings(corpus, tmp_path / "run", log_every=50, eval_every=50, save_every=2))
+    assert read_record(tmp_path / "run")["step"] == 4
+    assert all(tensor.isfinite().all() for tensor in load_file(tmp_path / "run" / "model.safetensors").values())
