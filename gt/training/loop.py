@@ -261,11 +261,13 @@ class Run:
             **monitor.measure(norm),
         }
         if self._due(config.eval_every) or step == config.steps:
-            losses = {held_out.name: self._valid_loss(held_out.windows) for held_out in self.inputs.valid}
-            self.valid_loss = sum(losses[held_out.name] * held_out.share for held_out in self.inputs.valid)
+            losses = [self._valid_loss(held_out.windows) for held_out in self.inputs.valid]
+            shares = [held_out.share for held_out in self.inputs.valid]
+            self.valid_loss = sum(loss * share for loss, share in zip(losses, shares, strict=True))
             line |= {"valid_loss": self.valid_loss, "valid_perplexity": perplexity(self.valid_loss)}
             if len(losses) > 1:
-                line["valid_losses"] = losses
+                names = _told_apart([held_out.name for held_out in self.inputs.valid])
+                line["valid_losses"] = dict(zip(names, losses, strict=True))
         if step > config.warmup_ratio * config.steps:
             warnings += monitor.judge(line, step)
         line["warnings"] = warnings
@@ -316,6 +318,14 @@ def _environment(device: torch.device) -> dict[str, Any]:
     """What rounding depends on beside the settings."""
     name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
     return {"torch": torch.__version__, "device": name, "threads": torch.get_num_threads()}
+
+
+def _told_apart(names: Sequence[str]) -> list[str]:
+    """The names, those that occur more than once with a number."""
+    return [
+        f"{name} [{names[: index + 1].count(name)}]" if names.count(name) > 1 else name
+        for index, name in enumerate(names)
+    ]
 
 
 def perplexity(loss: float) -> float:

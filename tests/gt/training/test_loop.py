@@ -267,3 +267,16 @@ def test_numbered_batches_cover_the_text_and_do_not_repeat() -> None:
 def test_too_few_tokens_are_refused() -> None:
     with pytest.raises(ValueError, match="the corpus has 9 tokens, needed are 10"):
         TokenStream([1] * 9, 10)
+
+
+def test_sources_of_one_name_are_validated_each_by_itself(tmp_path: Path) -> None:
+    sources = tuple(
+        DataSource(path="conversations:", count=300, seed=seed, weight=weight) for seed, weight in ((0, 3.0), (1, 1.0))
+    )
+    run: dict[str, Any] = {"corpus": (), "data": sources, "shards": str(tmp_path / "shards"), "steps": 1}
+    out = train(settings(tmp_path, tmp_path / "run", **run))
+    line = json.loads((out / "train_log.jsonl").read_text().splitlines()[-1])
+    assert list(line["valid_losses"]) == ["conversations: (valid) [1]", "conversations: (valid) [2]"]
+    first, second = line["valid_losses"].values()
+    assert first != second
+    assert line["valid_loss"] == pytest.approx(0.75 * first + 0.25 * second)
