@@ -199,7 +199,8 @@ class Run:
             "outside": sorted(self.monitor.outside),
             "environment": _environment(self.device),
         }
-        resume.save_state(self.out, self.model, self.train_step, record, {"losses": self.monitor.losses})
+        losses = self.monitor.losses[: self.monitor.count]
+        resume.save_state(self.out, self.model, self.train_step, record, {"losses": losses})
         save_checkpoint(self.out, self.model, step=self.step, tokens=self.tokens, training=self.settings())
 
     @torch.no_grad()
@@ -225,7 +226,8 @@ class Run:
         monitor = self.monitor
         monitor.count, monitor.previous_mean = record["count"], record["previous_mean"]
         monitor.outside = set(record["outside"])
-        monitor.losses[: monitor.count].copy_(extra["losses"][: monitor.count])
+        # Those of a longer interval may be more than the settings of now have room for.
+        monitor.losses = torch.cat([extra["losses"][: monitor.count].to(self.device), monitor.losses])
         length: int = record["log_bytes"]
         path = self.out / LOG
         found = path.stat().st_size if path.is_file() else 0

@@ -38,6 +38,11 @@ def logged(out: Path) -> list[dict[str, Any]]:
     return [{key: value for key, value in line.items() if key not in TIMES} for line in lines]
 
 
+def fail(line: dict[str, Any]) -> None:
+    """Ends a run at the first line of its log."""
+    raise RuntimeError("killed")
+
+
 def assert_same_run(one: Path, other: Path) -> None:
     assert logged(one) == logged(other)
     first, second = load_file(one / STATE), load_file(other / STATE)
@@ -237,9 +242,6 @@ def test_a_damaged_state_is_one_line(corpus: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_overwritten_leaves_nothing_behind_when_it_fails(corpus: Path, tmp_path: Path) -> None:
-    def fail(line: dict[str, Any]) -> None:
-        raise RuntimeError("killed")
-
     out = train(settings(corpus, tmp_path / "run"))
     with pytest.raises(ValueError, match="vocab_size is 100"):
         train(settings(corpus, out, overwrite=True, vocab_size=100))
@@ -276,3 +278,11 @@ def test_a_ruined_run_does_not_take_the_place_of_the_last_good_state(
         train(settings(corpus, tmp_path / "run", log_every=50, eval_every=50, save_every=2))
     assert read_record(tmp_path / "run")["step"] == 4
     assert all(tensor.isfinite().all() for tensor in load_file(tmp_path / "run" / "model.safetensors").values())
+
+
+def test_a_resumed_run_may_log_more_often(corpus: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"log_every": 50, "eval_every": 50, "save_every": 7}
+    with pytest.raises(RuntimeError, match="killed"):
+        train(settings(corpus, tmp_path, **options), fail)
+    train(settings(corpus, tmp_path, resume=True, **{**options, "log_every": 5, "steps": 10}))
+    assert [line["step"] for line in logged(tmp_path)] == [10]
