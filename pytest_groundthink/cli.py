@@ -87,7 +87,8 @@ def train(
         console.print(f"groundthink train: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(1 if isinstance(error, FloatingPointError) else 4)
     except KeyboardInterrupt as stopped:
-        console.print(f"groundthink train: {stopped}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+        message = str(stopped) or "interrupted; what was saved before is kept"
+        console.print(f"groundthink train: {message}", style="yellow", highlight=False, markup=False, soft_wrap=True)
         sys.exit(130)
 
 

@@ -72,8 +72,9 @@ def compare_models(
     runs: list[Run] = []
     failed: dict[int, str] = {}
     memory: list[float | None] = []
-    with exact(config, device), asked_to_stop() as stop, ExitStack() as logs:
+    with exact(config, device), ExitStack() as logs:
         by_seed = _inputs(config, seeds, progress)
+        stop = logs.enter_context(asked_to_stop())
         tokenizer = (out / "tokenizer.json").read_bytes()
         for plan, (spec, _) in zip(plans, specs, strict=True):
             if not plan.resume:

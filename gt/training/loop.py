@@ -63,10 +63,10 @@ def train(
     """
     spec, device = check_run(config)
     out = Path(config.out)
-    with exact(config, device), asked_to_stop() as stop:
+    with exact(config, device):
         inputs = open_inputs(config, out / "tokenizer.json", progress)
         run = Run(spec, config, inputs, device, report, gates)
-        with run.writing():
+        with run.writing(), asked_to_stop() as stop:  # until here Ctrl-C acts at once: there is nothing to save
             run.advance(config.steps, stop)
             if stop:
                 run.save()

@@ -120,6 +120,17 @@ def test_an_unknown_preset_and_a_bad_setting_end_with_4(
     assert "seeds is 3: expected 1, or more together with compare" in capsys.readouterr().out
 
 
+def test_an_interruption_says_what_is_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gt.training.loop.train", interrupted)
+    assert command("quick", "--corpus", "x", "--out", str(tmp_path)) == 130
+    assert "groundthink train: interrupted; what was saved before is kept" in capsys.readouterr().out
+
+
 def test_a_terminal_shows_the_last_line_of_every_run_and_the_latest_warnings(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from gt import registry
 from gt.checkpoint import inspect_checkpoint
 from gt.data.batches import Batch
+from gt.training import compare, loop
 from gt.training.config import TrainConfig
 from gt.training.loop import train
 from gt.training.resume import STATE, read_record
@@ -286,3 +287,16 @@ def test_a_resumed_run_may_log_more_often(corpus: Path, tmp_path: Path) -> None:
         train(settings(corpus, tmp_path, **options), fail)
     train(settings(corpus, tmp_path, resume=True, **{**options, "log_every": 5, "steps": 10}))
     assert [line["step"] for line in logged(tmp_path)] == [10]
+
+
+def test_ctrl_c_acts_at_once_while_text_is_read(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pressed(*arguments: Any) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        pytest.fail("went on reading")
+
+    for module, run in ((loop, train), (compare, lambda config: compare.compare_models(["HY"], config))):
+        monkeypatch.setattr(module, "open_inputs", pressed)
+        with pytest.raises(KeyboardInterrupt):
+            run(settings(corpus, tmp_path / "run"))
