@@ -23,7 +23,7 @@ from gt.training import resume
 from gt.training.config import TrainConfig
 from gt.training.inputs import Inputs, open_inputs
 from gt.training.interrupt import asked_to_stop
-from gt.training.loop import Report, Run, check_run, exact
+from gt.training.loop import Report, Run, check_run, exact, held
 from gt.training.monitor import Gate, finite
 
 AVERAGED = ("loss", "valid_loss", "seconds", "tokens_per_s", "memory_mib", "rm_ratio", "variance_ratio")
@@ -73,6 +73,8 @@ def compare_models(
     failed: dict[int, str] = {}
     memory: list[float | None] = []
     with exact(config, device), ExitStack() as logs:
+        for plan in plans:
+            logs.enter_context(held(Path(plan.out)))
         by_seed = _inputs(config, seeds, progress)
         stop = logs.enter_context(asked_to_stop())
         tokenizer = (out / "tokenizer.json").read_bytes()

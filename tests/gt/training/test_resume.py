@@ -226,7 +226,7 @@ def test_a_finished_run_is_not_lost_by_mistake_and_may_grow(corpus: Path, tmp_pa
     assert [line["step"] for line in logged(out)] == [3, 4, 6, 8, 9, 12]
     train(settings(corpus, out, overwrite=True, keep_state=False))
     assert [line["step"] for line in logged(out)] == [3, 4, 6, 8]
-    assert sorted(path.name for path in out.iterdir()) == [
+    assert sorted(path.name for path in out.glob("[!.]*")) == [
         "config.json",
         "model.safetensors",
         "tokenizer.json",
@@ -249,7 +249,7 @@ def test_a_run_that_is_overwritten_leaves_nothing_behind_when_it_fails(corpus: P
     assert inspect_checkpoint(out, registry.resolve("RWKV6@TINY")).step == 8  # not a byte of another was there yet
     with pytest.raises(RuntimeError, match="killed"):
         train(settings(corpus, out, overwrite=True, vocab_size=300), fail)
-    assert {path.name for path in out.iterdir()} == {"tokenizer.json", "train_log.jsonl"}
+    assert {path.name for path in out.glob("[!.]*")} == {"tokenizer.json", "train_log.jsonl"}
     with pytest.raises(ValueError, match="holds no run to resume"):
         train(settings(corpus, out, resume=True))
     train(settings(corpus, out))
@@ -300,3 +300,15 @@ def test_ctrl_c_acts_at_once_while_text_is_read(
         monkeypatch.setattr(module, "open_inputs", pressed)
         with pytest.raises(KeyboardInterrupt):
             run(settings(corpus, tmp_path / "run"))
+
+
+def test_two_runs_do_not_train_into_one_folder(corpus: Path, tmp_path: Path) -> None:
+    def second(line: dict[str, Any]) -> None:
+        with pytest.raises(ValueError, match="another process trains into .*run now: wait for it, or give another"):
+            train(settings(corpus, tmp_path / "run", overwrite=True))
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        train(settings(corpus, tmp_path / "run"), second)
+    with pytest.raises(RuntimeError, match="killed"):  # the folder is free again
+        train(settings(corpus, tmp_path / "run"), fail)
