@@ -73,8 +73,8 @@ def compare_models(
     failed: dict[int, str] = {}
     memory: list[float | None] = []
     with exact(config, device), ExitStack() as logs:
-        for plan in plans:
-            logs.enter_context(held(Path(plan.out)))
+        for folder in (config.out, *(plan.out for plan in plans)):
+            logs.enter_context(held(Path(folder)))
         by_seed = _inputs(config, seeds, progress)
         stop = logs.enter_context(asked_to_stop())
         tokenizer = (out / "tokenizer.json").read_bytes()

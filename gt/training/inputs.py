@@ -26,9 +26,6 @@ VALID_WINDOWS = 64
 TOKENIZER_CHARACTERS = 200_000_000
 """Text of `data` that a tokenizer is trained on: more changes it little."""
 
-HASHED_APART = frozenset({"validation", "tokenizer"})
-"""What has a hash and is no source that is trained on."""
-
 
 @dataclass(frozen=True)
 class HeldOut:
@@ -54,7 +51,7 @@ class Inputs:
         batches: Batches of `batch_size * accumulate` sequences.
         valid: What it is validated on.
         tokens: Tokens to train on.
-        hashes: Hash of every source, and of the tokenizer.
+        hashes: Hash of the text to train on and to validate on, in order, and of the tokenizer.
     """
 
     tokenizer: Tokenizer
@@ -79,7 +76,7 @@ def open_inputs(config: TrainConfig, tokenizer: Path, report: Callable[[Progress
 
 
 def _from_files(config: TrainConfig, tokenizer: Path) -> Inputs:
-    train, valid, hashes = _documents(config)
+    train, valid = _documents(config)
     _provide_tokenizer(config, train, tokenizer)
     loaded = Tokenizer(tokenizer)
     stream = TokenStream(loaded.encode_documents(train), config.length + 1)
@@ -90,7 +87,7 @@ def _from_files(config: TrainConfig, tokenizer: Path) -> Inputs:
         batches=StreamBatches(stream, config.batch_size * config.accumulate, config.length, config.seed),
         valid=(HeldOut("validation", windows),),
         tokens=len(stream),
-        hashes={**hashes, "validation": _hash(valid), "tokenizer": loaded.sha256},
+        hashes={"corpus": _hash(train), "validation": _hash(valid), "tokenizer": loaded.sha256},
     )
 
 
@@ -124,18 +121,17 @@ def _from_sources(config: TrainConfig, tokenizer: Path, report: Callable[[Progre
     )
 
 
-def _documents(config: TrainConfig) -> tuple[list[str], list[str], dict[str, str]]:
-    """Training and validation documents, and the hash of each training file."""
+def _documents(config: TrainConfig) -> tuple[list[str], list[str]]:
+    """Training and validation documents, in order."""
     if not config.corpus:
         raise ValueError("no corpus: give at least one text file to train on (--corpus FILE)")
     corpora = [text_file(path) for path in config.corpus]
     held_out = [text_file(path) for path in config.valid]
-    hashes = {corpus.name: corpus.sha256 for corpus in corpora}
     train = [document for corpus in corpora for document in corpus.train]
     tenth = [document for corpus in corpora for document in corpus.valid]
     if not held_out:
-        return train, tenth, hashes
-    return train + tenth, [document for corpus in held_out for document in corpus.train + corpus.valid], hashes
+        return train, tenth
+    return train + tenth, [document for corpus in held_out for document in corpus.train + corpus.valid]
 
 
 def _hash(documents: list[str]) -> str:

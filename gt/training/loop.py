@@ -25,7 +25,7 @@ from gt.pretrained import split_name
 from gt.registry import ModelSpec
 from gt.training import resume
 from gt.training.config import TrainConfig
-from gt.training.inputs import HASHED_APART, Inputs, open_inputs
+from gt.training.inputs import Inputs, open_inputs
 from gt.training.interrupt import asked_to_stop
 from gt.training.interventions import COMPONENTS, REST, learning_rate, warn_of_no_effect
 from gt.training.monitor import SAMPLE_LENGTH, SAMPLE_WINDOWS, Gate, Monitor, finite
@@ -304,7 +304,8 @@ class Run:
         sources = [{**asdict(source), "path": Path(source.path).name} for source in config.data]
         return {
             **asdict(config),
-            "corpus": {name: digest for name, digest in self.inputs.hashes.items() if name not in HASHED_APART},
+            "corpus": [Path(path).name for path in config.corpus],
+            "hashes": self.inputs.hashes,
             "valid": [Path(path).name for path in config.valid],
             "data": sources,
             "tokenizer": Path(config.tokenizer).name if config.tokenizer else None,

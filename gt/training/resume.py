@@ -19,7 +19,7 @@ from gt.training.config import FREE_TO_CHANGE, TrainConfig
 from gt.training.step import Step
 
 STATE = "training_state.safetensors"
-SCHEMA = "groundthink.training_state/1"
+SCHEMA = "groundthink.training_state/2"
 
 
 def has_state(folder: Path) -> bool:

@@ -45,7 +45,8 @@ def test_a_run_leaves_a_complete_checkpoint_and_log(corpus: Path, tmp_path: Path
     assert logged[-1]["loss"] < logged[0]["loss"] < math.log(320) + 0.5
     training = json.loads((out / "config.json").read_text())["training"]
     assert training["valid_loss"] == logged[-1]["valid_loss"]
-    assert training["corpus"].keys() == {"prose.txt"}
+    assert training["corpus"] == ["prose.txt"]
+    assert training["hashes"].keys() == {"corpus", "validation", "tokenizer"}
     assert str(tmp_path) not in json.dumps(training), "a path of this machine is in the checkpoint"
 
 

@@ -200,7 +200,7 @@ def finished(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"seed": 1}, "seed is 1"),
         ({"steps": 4}, "steps is 4, but the run has taken 8 already"),
         ({"overwrite": True}, "both resume and overwrite"),
-        ({"valid": "corpus"}, "the text of prose.txt is"),
+        ({"valid": "corpus"}, "the text of corpus is"),
         ({"tokenizer": "none.json"}, "none.json: no such file"),
     ],
     ids=str,
@@ -312,3 +312,17 @@ def test_two_runs_do_not_train_into_one_folder(corpus: Path, tmp_path: Path) -> 
         train(settings(corpus, tmp_path / "run"), second)
     with pytest.raises(RuntimeError, match="killed"):  # the folder is free again
         train(settings(corpus, tmp_path / "run"), fail)
+
+
+def test_training_files_are_compared_in_order_whatever_validates(corpus: Path, tmp_path: Path) -> None:
+    words = corpus.read_text()
+    paths = [tmp_path / folder / "prose.txt" for folder in ("one", "other", "valid")]
+    for path, mark in zip(paths, "qxz", strict=True):
+        path.parent.mkdir()
+        path.write_text(words.replace("e", mark))
+    one, other, valid = map(str, paths)
+    options: dict[str, Any] = {"valid": (valid,), "tokenizer_kind": "char", "steps": 2}
+    train(settings(corpus, tmp_path / "run", **options, **{"corpus": (one, other)}))
+    for changed in ((other, one), (other, other), (one,)):
+        with pytest.raises(ValueError, match="the text of corpus is"):
+            train(settings(corpus, tmp_path / "run", resume=True, **options, **{"corpus": changed}))
