@@ -40,8 +40,7 @@ class BatchSource(Protocol):
 class MixtureBatches:
     """Windows drawn with replacement from several sources.
 
-    Row b of the batch of a step chooses its source and its place with two numbers of the counter-based generator Philox
-    (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), keyed by seed and step.
+    Row b of the batch of a step chooses its source and its place with two random numbers of that step (`numbers`).
 
     Args:
         sources: What to draw from.
@@ -67,7 +66,7 @@ class MixtureBatches:
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, the same on every call."""
-        uniform = np.random.Generator(np.random.Philox(key=[self._seed, step])).random((self._batch_size, 2))
+        uniform = numbers(self._seed, step).random((self._batch_size, 2))
         rows = []
         for which, where in uniform.tolist():
             index = min(bisect.bisect_right(self._shares, which * self._shares[-1]), len(self._sources) - 1)
@@ -120,3 +119,19 @@ def _batch(rows: Sequence[tuple[WeightedTokens, int]], length: int, weighted: bo
         if weights_BT is not None:
             weights_BT[row] = source.tokens.read_weights(begin + 1, length - 1) / WEIGHT_UNIT
     return Batch(torch.from_numpy(tokens_BT), None if weights_BT is None else torch.from_numpy(weights_BT))
+
+
+def numbers(seed: int, step: int, purpose: int = 0) -> np.random.Generator:
+    """Random numbers that belong to a step, whichever steps came before.
+
+    Those of the counter-based generator Philox (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"):
+    seed and purpose are its key, the step is the highest word of its counter, so that no two of them share numbers.
+
+    Args:
+        seed: Of the run; of more than 64 bits the lowest count.
+        step: Step.
+        purpose: Another number for what must not be drawn alike.
+    """
+    return np.random.Generator(
+        np.random.Philox(key=np.array([seed % 2**64, purpose], np.uint64), counter=[0, 0, 0, step])
+    )

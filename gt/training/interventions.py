@@ -13,10 +13,10 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
+from gt.data.batches import numbers
 from gt.models.hybrid import Activations, Block, HybridLM
 from gt.training.config import TrainConfig
 from gt.training.optim import cosine_schedule, split_by_decay
-from gt.training.stream import numbers
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gt.data.batches import Batch
+from gt.data.batches import Batch, numbers
 
 
 class TokenStream:
@@ -64,16 +64,3 @@ class StreamBatches:
             numbers(self.seed, step).integers(len(self.stream) - self.length, size=(self.batch_size, 1))
         )
         return Batch(self.stream.tokens[starts + torch.arange(self.length + 1)], None)
-
-
-def numbers(seed: int, step: int, purpose: int = 0) -> np.random.Generator:
-    """Random numbers that belong to a step, whichever steps came before (Philox: Salmon et al. 2011).
-
-    Args:
-        seed: Of the run; of more than 64 bits the lowest count.
-        step: Step.
-        purpose: Another number for what must not be drawn alike.
-    """
-    return np.random.Generator(
-        np.random.Philox(key=np.array([seed % 2**64, purpose], np.uint64), counter=[0, 0, 0, step])
-    )
