@@ -20,7 +20,7 @@ class TrainConfig:
             as JSON. They are tokenised once, into shards.
         shards: Folder of the shards of `data`; other runs share them.
         valid_share: Share of `data` that is held out where `valid` names nothing.
-        allow_leaks: Whether text to validate on may occur in the `data` that is trained on.
+        allow_leaks: Whether text to validate on may occur in what is trained on.
         workers: Processes that build shards.
         out: Folder of the checkpoint.
         tokenizer: A tokenizer.json; by default one is trained on the text.

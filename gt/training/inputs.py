@@ -8,13 +8,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from gt.checkpoint import write_atomically
 from gt.data.batches import Batch, BatchSource, MixtureBatches, spaced_windows
 from gt.data.config import DataSource
 from gt.data.corpus import text_file
-from gt.data.dataset import prepare
+from gt.data.dataset import prepare, refuse_leaks
+from gt.data.leaks import find_leaks
 from gt.data.shards import Progress
 from gt.data.sources import texts
+from gt.data.store import Tokens
 from gt.tokenizers import Tokenizer, train_bpe, train_char
 from gt.training import resume
 from gt.training.config import TrainConfig
@@ -79,8 +83,9 @@ def _from_files(config: TrainConfig, tokenizer: Path) -> Inputs:
     train, valid = _documents(config)
     _provide_tokenizer(config, train, tokenizer)
     loaded = Tokenizer(tokenizer)
-    stream = TokenStream(loaded.encode_documents(train), config.length + 1)
-    valid_stream = TokenStream(loaded.encode_documents(valid), config.length + 1)
+    tokens = {name: _tokens(name, documents, loaded) for name, documents in (("corpus", train), ("validation", valid))}
+    stream, valid_stream = (TokenStream(found.arrays[0], config.length + 1) for found in tokens.values())
+    refuse_leaks(find_leaks([tokens["corpus"]], [tokens["validation"]]), loaded, config.allow_leaks)
     windows = Batch(valid_stream.spaced_windows(VALID_WINDOWS, config.length + 1), None)
     return Inputs(
         tokenizer=loaded,
@@ -89,6 +94,14 @@ def _from_files(config: TrainConfig, tokenizer: Path) -> Inputs:
         tokens=len(stream),
         hashes={"corpus": _hash(train), "validation": _hash(valid), "tokenizer": loaded.sha256},
     )
+
+
+def _tokens(name: str, documents: list[str], tokenizer: Tokenizer) -> Tokens:
+    """Documents in a row as tokens, each ended by the end of text where the tokenizer has one."""
+    end = [] if tokenizer.end_of_text is None else [tokenizer.end_of_text]
+    encoded = [np.array(ids + end, dtype=np.int64) for ids in tokenizer.encode_batch(documents)]
+    starts = np.cumsum([0, *map(len, encoded)])[:-1]
+    return Tokens([np.concatenate(encoded)], [starts], name=name)
 
 
 def _from_sources(config: TrainConfig, tokenizer: Path, report: Callable[[Progress], None]) -> Inputs:

@@ -281,3 +281,17 @@ def test_sources_of_one_name_are_validated_each_by_itself(tmp_path: Path) -> Non
     first, second = line["valid_losses"].values()
     assert first != second
     assert line["valid_loss"] == pytest.approx(0.75 * first + 0.25 * second)
+
+
+def test_files_to_validate_on_are_looked_for_in_those_to_train_on(tmp_path: Path) -> None:
+    text = write_prose(tmp_path / "train.txt")
+    documents = text.read_text().split("\n<|endoftext|>\n")
+    held_out = tmp_path / "valid.txt"
+    other = [document.replace("e", "q").replace("1", "z") for document in documents]
+    run: dict[str, Any] = {"valid": (str(held_out),), "steps": 1}
+    held_out.write_text("\n<|endoftext|>\n".join(other))
+    train(settings(text, tmp_path / "clean", **run))
+    held_out.write_text("\n<|endoftext|>\n".join([*other, documents[7]]))
+    with pytest.raises(ValueError, match=r"validation text occurs in training: 1 passages of .* of corpus are in val"):
+        train(settings(text, tmp_path / "leaky", **run))
+    train(settings(text, tmp_path / "leaky", allow_leaks=True, **run))
