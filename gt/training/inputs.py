@@ -125,6 +125,13 @@ def _from_sources(config: TrainConfig, tokenizer: Path, report: Callable[[Progre
         HeldOut(source.tokens.name, spaced_windows(source, VALID_WINDOWS, config.length), source.weight / total)
         for source in dataset.valid
     )
+    for held_out in valid:
+        weights_BT = held_out.windows.weights_BT
+        if weights_BT is not None and not weights_BT.any():
+            raise ValueError(
+                f"{held_out.name}: every token of its validation windows has weight 0, so that there is no loss: give "
+                f"a larger length than {config.length}, or a user_weight above 0"
+            )
     return Inputs(
         tokenizer=loaded,
         batches=MixtureBatches(dataset.train, config.batch_size * config.accumulate, config.length, config.seed),

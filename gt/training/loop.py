@@ -163,8 +163,9 @@ class Run:
         self._started = time.perf_counter() - self.seconds
         config = self.config
         while self.step < stop_at and not stop:
-            loss, norm = self.train_step(self.inputs.batches.batch(self.step), self.step)
-            self.monitor.saw(loss)
+            batch = self.inputs.batches.batch(self.step)
+            loss, norm = self.train_step(batch, self.step)
+            self.monitor.saw(loss, batch.weights_BT)
             self.step += 1
             if self._due(config.log_every) or self._due(config.eval_every) or self.step == config.steps:
                 self._write_line(float(loss), float(norm))
@@ -196,6 +197,7 @@ class Run:
             "seconds": self.seconds,
             "valid_loss": finite(self.valid_loss),
             "count": self.monitor.count,
+            "unweighted": self.monitor.unweighted,
             "previous_mean": self.monitor.previous_mean,
             "outside": sorted(self.monitor.outside),
             "environment": _environment(self.device),
@@ -225,7 +227,8 @@ class Run:
         extra = resume.load_state(self.out, self.model, self.train_step)
         self.step, self.seconds, self.valid_loss = record["step"], record["seconds"], record["valid_loss"]
         monitor = self.monitor
-        monitor.count, monitor.previous_mean = record["count"], record["previous_mean"]
+        monitor.count, monitor.unweighted = record["count"], record["unweighted"]
+        monitor.previous_mean = record["previous_mean"]
         monitor.outside = set(record["outside"])
         # Those of a longer interval may be more than the settings of now have room for.
         monitor.losses = torch.cat([extra["losses"][: monitor.count].to(self.device), monitor.losses])
