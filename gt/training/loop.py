@@ -120,7 +120,6 @@ class Run:
     Attributes:
         step: Steps taken.
         seconds: Time they took, that of resumed runs before included.
-        lines: Lines logged by this process.
     """
 
     def __init__(
@@ -134,7 +133,7 @@ class Run:
     ) -> None:
         self.spec, self.config, self.inputs, self.device, self.report = spec, config, inputs, device, report
         self.out = Path(config.out)
-        self.step, self.seconds, self.lines = 0, 0.0, list[dict[str, Any]]()
+        self.step, self.seconds = 0, 0.0
         torch.manual_seed(config.seed)
         self.model = build_model(spec.config(inputs.tokenizer.vocab_size)).to(device)
         warn_of_no_effect(self.model, config, spec.name)
@@ -213,7 +212,7 @@ class Run:
         for what, values in (("a loss since the last line", losses), ("a weight", norms)):
             if not bool(torch.isfinite(values).all()):
                 raise FloatingPointError(
-                    f"{what} is not finite at step {self.step}, which was not saved: lower lr ({self.config.lr}) or clip"
+                    f"{what} is not finite at step {self.step}, which is not saved: lower lr ({self.config.lr}) or clip"
                 )
 
     def _resume(self) -> int:
@@ -281,7 +280,6 @@ class Run:
         line = finite(line)
         self._log.write(json.dumps(line).encode() + b"\n")
         self._log.flush()
-        self.lines.append(line)
         self.report(line)
         if not math.isfinite(loss):
             raise FloatingPointError(f"loss is {loss} at step {step}: lower lr ({config.lr}) or clip")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from gt.data.batches import Batch, numbers
+from gt.data.store import Integers
 
 
 class TokenStream:
@@ -23,7 +23,7 @@ class TokenStream:
         ValueError: If there are fewer.
     """
 
-    def __init__(self, tokens: Sequence[int] | npt.NDArray[np.int64], minimum: int) -> None:
+    def __init__(self, tokens: Sequence[int] | Integers, minimum: int) -> None:
         if len(tokens) < minimum:
             raise ValueError(f"the corpus has {len(tokens):,} tokens, needed are {minimum:,}: give more text")
         self.tokens = torch.from_numpy(np.asarray(tokens, dtype=np.int64))

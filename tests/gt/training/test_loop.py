@@ -300,7 +300,9 @@ def test_files_to_validate_on_are_looked_for_in_those_to_train_on(tmp_path: Path
 def test_windows_in_which_nothing_counts_are_not_a_loss_of_0(tmp_path: Path) -> None:
     talk = DataSource(path="conversations:", count=300, user_weight=0)
     run: dict[str, Any] = {"corpus": (), "shards": str(tmp_path / "shards"), "steps": 2, "log_every": 2, "length": 2}
-    with pytest.raises(ValueError, match=r"conversations: \(valid\): every token of its validation windows has weight 0"):
+    with pytest.raises(
+        ValueError, match=r"conversations: \(valid\): every token of its validation windows has weight 0"
+    ):
         train(settings(tmp_path, tmp_path / "run", data=(talk,), **run))
     valid = (str(write_prose(tmp_path / "prose.txt")),)
     out = train(settings(tmp_path, tmp_path / "run", data=(talk,), valid=valid, **run))

@@ -232,7 +232,7 @@ def test_a_finished_run_is_not_lost_by_mistake_and_may_grow(corpus: Path, tmp_pa
         "tokenizer.json",
         "train_log.jsonl",
     ]
-    with pytest.raises(ValueError, match="holds model.safetensors and nothing to go on from: give --overwrite"):
+    with pytest.raises(ValueError, match=r"holds model.safetensors and nothing to go on from: give --overwrite"):
         train(settings(corpus, out))
 
 
@@ -275,7 +275,7 @@ def test_a_ruined_run_does_not_take_the_place_of_the_last_good_state(
 
     working = Step.__call__
     monkeypatch.setattr(Step, "__call__", broken)
-    with pytest.raises(FloatingPointError, match=f"a {what} .*is not finite at step 6, which was not saved: lower lr"):
+    with pytest.raises(FloatingPointError, match=f"a {what} .*is not finite at step 6, which is not saved: lower lr"):
         train(settings(corpus, tmp_path / "run", log_every=50, eval_every=50, save_every=2))
     assert read_record(tmp_path / "run")["step"] == 4
     assert all(tensor.isfinite().all() for tensor in load_file(tmp_path / "run" / "model.safetensors").values())
@@ -289,9 +289,7 @@ def test_a_resumed_run_may_log_more_often(corpus: Path, tmp_path: Path) -> None:
     assert [line["step"] for line in logged(tmp_path)] == [10]
 
 
-def test_ctrl_c_acts_at_once_while_text_is_read(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ctrl_c_acts_at_once_while_text_is_read(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def pressed(*arguments: Any) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         pytest.fail("went on reading")
@@ -304,7 +302,7 @@ def test_ctrl_c_acts_at_once_while_text_is_read(
 
 def test_two_runs_do_not_train_into_one_folder(corpus: Path, tmp_path: Path) -> None:
     def second(line: dict[str, Any]) -> None:
-        with pytest.raises(ValueError, match="another process trains into .*run now: wait for it, or give another"):
+        with pytest.raises(ValueError, match=r"another process trains into .*run now: wait for it, or give another"):
             train(settings(corpus, tmp_path / "run", overwrite=True))
         raise RuntimeError("killed")
 
