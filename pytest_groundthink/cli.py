@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError, Parameter
 
 from gt import __version__
 from gt.bench.config import BenchConfig
@@ -117,5 +117,9 @@ def bench(
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line; what cannot be understood is one line and exit status 4, as in a file of settings."""
+    try:
+        app(sys.argv[1:], exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        print(f"groundthink: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(4)

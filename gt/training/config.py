@@ -143,6 +143,8 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"{name} is {value}: expected a share from 0 to 1")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed is {self.seed}: expected a number from 0 to 2^63 - 1")
         if self.dtype not in ("float32", "bfloat16", "float16"):
             raise ValueError(f"dtype is {self.dtype!r}: expected float32, bfloat16 or float16")
         if self.corpus and self.data:

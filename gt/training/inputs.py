@@ -18,7 +18,7 @@ from gt.data.dataset import prepare, refuse_leaks
 from gt.data.leaks import find_leaks
 from gt.data.shards import Progress
 from gt.data.sources import texts
-from gt.data.store import Tokens
+from gt.data.store import MANIFEST, Tokens
 from gt.tokenizers import Tokenizer, train_bpe, train_char
 from gt.training import resume
 from gt.training.config import TrainConfig
@@ -105,6 +105,9 @@ def _tokens(name: str, documents: list[str], tokenizer: Tokenizer) -> Tokens:
 
 
 def _from_sources(config: TrainConfig, tokenizer: Path, report: Callable[[Progress], None]) -> Inputs:
+    built = any((Path(source.path) / MANIFEST).is_file() for source in config.data)  # may hold validation text
+    if not (config.valid or config.valid_share or built):
+        raise ValueError("there is nothing to validate on: give valid, or a valid_share above 0")
     _provide_tokenizer(config, texts(config.data, TOKENIZER_CHARACTERS), tokenizer)
     loaded = Tokenizer(tokenizer)
     dataset = prepare(

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,7 @@ def train(
         KeyboardInterrupt: At Ctrl-C, when the state of the run has been saved.
     """
     spec, device = check_run(config)
+    config = replace(config, model=spec.name)  # one name, however it was written
     out = Path(config.out)
     with held(out), exact(config, device):
         inputs = open_inputs(config, out / "tokenizer.json", progress)

@@ -120,6 +120,34 @@ def test_an_unknown_preset_and_a_bad_setting_end_with_4(
     assert "seeds is 3: expected 1, or more together with compare" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("train", "quick", "--steps", "many"), '--steps: unable to convert "many" into int'),
+        (("train", "quick", "--dtype", "fp8"), "fp8"),
+        (("train", "quick", "--colour", "red"), "--colour"),
+        (("trian",), "trian"),
+    ],
+    ids=str,
+)
+def test_a_command_line_that_does_not_fit_is_one_line_and_4(
+    ran: list[TrainConfig],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    problem: str,
+) -> None:
+    monkeypatch.setattr("sys.argv", ["groundthink", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 4
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
+    assert printed.err.startswith("groundthink: ")
+    assert problem in printed.err
+    assert not ran
+
+
 def test_an_interruption_says_what_is_left(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

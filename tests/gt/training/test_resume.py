@@ -222,7 +222,7 @@ def test_a_finished_run_is_not_lost_by_mistake_and_may_grow(corpus: Path, tmp_pa
         ValueError, match="holds a run at step 8: give --resume to go on, --overwrite, or another --out"
     ):
         train(settings(corpus, out))
-    train(settings(corpus, out, resume=True, steps=12))
+    train(settings(corpus, out, resume=True, steps=12, model="rwkv6@tiny"))
     assert [line["step"] for line in logged(out)] == [3, 4, 6, 8, 9, 12]
     train(settings(corpus, out, overwrite=True, keep_state=False))
     assert [line["step"] for line in logged(out)] == [3, 4, 6, 8]
