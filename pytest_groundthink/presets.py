@@ -68,24 +68,24 @@ def read_preset(name: str) -> dict[str, Any]:
     values = file.section(())
     for key, value in values.items():
         _require_known(file, (key,), types_)
-        if key == "data":
-            values[key] = _sources(file, value)
+        if key in ("data", "valid"):
+            values[key] = _sources(file, key, value)
         else:
             values[key] = _plain(value, types_[key])
             file.convert((key,), values[key], types_[key])
     return values
 
 
-def _sources(file: LocatedFile, items: Any) -> Any:
-    """Sources of data as mappings: a path alone stands for one."""
+def _sources(file: LocatedFile, setting: str, items: Any) -> Any:
+    """Sources as mappings: a path alone stands for one."""
     if not isinstance(items, list):
-        raise file.error(("data",), "expected a list of paths, or of mappings with `path`")
+        raise file.error((setting,), "expected a list of paths, or of mappings with `path`")
     sources = [{"path": item} if isinstance(item, str) else item for item in items]
     for index, source in enumerate(sources):
         if isinstance(source, dict):
             for key in source:
-                _require_known(file, ("data", index, key), [field.name for field in fields(DataSource)])
-        file.convert(("data", index), source, DataSource)
+                _require_known(file, (setting, index, key), [field.name for field in fields(DataSource)])
+        file.convert((setting, index), source, DataSource)
     return sources
 
 

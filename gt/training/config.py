@@ -15,7 +15,8 @@ class TrainConfig:
     Attributes:
         model: Model to train, `VARIANT[@SCALE]`.
         corpus: Text files to train on (UTF-8, may be .gz or .xz; a line <|endoftext|> separates documents).
-        valid: Text files to validate on; by default a tenth of the training documents is held out.
+        valid: Sources to validate on, as in `data`, a path alone too; with `corpus` they are text files. By default a
+            tenth of the training documents is held out.
         data: Sources to train on in place of `corpus`, each with a path and a weight in the mixture; in a YAML file, or
             as JSON. They are tokenised once, into shards.
         shards: Folder of the shards of `data`; other runs share them.
@@ -75,7 +76,7 @@ class TrainConfig:
 
     model: str = "GF-MH"
     corpus: tuple[str, ...] = ()
-    valid: tuple[str, ...] = ()
+    valid: tuple[DataSource, ...] = ()
     data: tuple[DataSource, ...] = ()
     shards: str = "runs/shards"
     valid_share: float = 0.1
@@ -122,6 +123,9 @@ class TrainConfig:
     rwkv_dropout: float = 0.0
     rwkv_dropout_final: float | None = None
 
+    def __post_init__(self) -> None:
+        self.valid = tuple(DataSource(path=it) if isinstance(it, str) else it for it in self.valid)
+
     def check(self) -> None:
         """Find out whether the settings make sense.
 
@@ -149,6 +153,9 @@ class TrainConfig:
             raise ValueError(f"dtype is {self.dtype!r}: expected float32, bfloat16 or float16")
         if self.corpus and self.data:
             raise ValueError("both corpus and data are given: name the corpus among the sources of data")
+        for source in self.valid if self.corpus else ():
+            if source != DataSource(path=source.path) or source.is_generated or source.is_dataset:
+                raise ValueError(f"valid has {source.path} with corpus: expected a text file; give the corpus as data")
         if self.resume and self.overwrite:
             raise ValueError("both resume and overwrite are given: choose one")
 

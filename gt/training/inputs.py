@@ -12,7 +12,6 @@ import numpy as np
 
 from gt.checkpoint import write_atomically
 from gt.data.batches import Batch, BatchSource, MixtureBatches, spaced_windows
-from gt.data.config import DataSource
 from gt.data.corpus import text_file
 from gt.data.dataset import prepare, refuse_leaks
 from gt.data.leaks import find_leaks
@@ -114,7 +113,7 @@ def _from_sources(config: TrainConfig, tokenizer: Path, report: Callable[[Progre
         config.data,
         tokenizer,
         Path(config.shards),
-        valid=[DataSource(path=path) for path in config.valid],
+        valid=config.valid,
         valid_share=config.valid_share,
         allow_leaks=config.allow_leaks,
         workers=config.workers,
@@ -149,7 +148,7 @@ def _documents(config: TrainConfig) -> tuple[list[str], list[str]]:
     if not config.corpus:
         raise ValueError("no corpus: give at least one text file to train on (--corpus FILE)")
     corpora = [text_file(path) for path in config.corpus]
-    held_out = [text_file(path) for path in config.valid]
+    held_out = [text_file(source.path) for source in config.valid]
     train = [document for corpus in corpora for document in corpus.train]
     tenth = [document for corpus in corpora for document in corpus.valid]
     if not held_out:

@@ -303,12 +303,14 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """Settings and outcome, for the checkpoint's configuration: names and hashes, no paths of this machine."""
         config = self.config
-        sources = [{**asdict(source), "path": Path(source.path).name} for source in config.data]
+        sources, valid = (
+            [{**asdict(source), "path": Path(source.path).name} for source in of] for of in (config.data, config.valid)
+        )
         return {
             **asdict(config),
             "corpus": [Path(path).name for path in config.corpus],
             "hashes": self.inputs.hashes,
-            "valid": [Path(path).name for path in config.valid],
+            "valid": valid,
             "data": sources,
             "tokenizer": Path(config.tokenizer).name if config.tokenizer else None,
             "shards": Path(config.shards).name,

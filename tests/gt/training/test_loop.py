@@ -117,6 +117,7 @@ def test_a_tokenizer_of_characters_is_trained(corpus: Path, tmp_path: Path) -> N
         ({"device": "tpu"}, "unknown device 'tpu'"),
         ({"tokenizer": "none.json"}, "none.json"),
         ({"valid": ("none.txt",)}, "no such file"),
+        ({"valid": (DataSource(path="conversations:"),)}, "valid has conversations: with corpus: expected a text file"),
         ({"corpus": (), "data": (DataSource(path="none.txt"),), "valid_share": 0.0}, "nothing to validate on"),
         ({"seed": -1}, "seed is -1: expected a number from 0"),
         ({"seed": 2**63}, "seed is 9223372036854775808: expected a number from 0"),
@@ -311,3 +312,14 @@ def test_windows_in_which_nothing_counts_are_not_a_loss_of_0(tmp_path: Path) -> 
     out = train(settings(tmp_path, tmp_path / "run", data=(talk,), valid=valid, **run))
     (line,) = map(json.loads, (out / "train_log.jsonl").read_text().splitlines())
     assert "step 2: in 2 of 2 steps since the line before every token had weight 0" in line["warnings"][0]
+
+
+def test_conversations_are_validated_on_those_of_another_seed(tmp_path: Path) -> None:
+    talk = DataSource(path="conversations:", count=300)
+    run: dict[str, Any] = {"corpus": (), "data": (talk,), "shards": str(tmp_path / "shards"), "steps": 1}
+    with pytest.raises(ValueError, match="validation text occurs in training"):
+        train(settings(tmp_path, tmp_path / "run", valid=(talk,), **run))
+    valid = (DataSource(path="conversations:", count=100, seed=1),)
+    out = train(settings(tmp_path, tmp_path / "run", valid=valid, **run))
+    training = json.loads((out / "config.json").read_text())["training"]
+    assert [(source["path"], source["seed"]) for source in training["valid"]] == [("conversations:", 1)]
