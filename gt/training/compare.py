@@ -24,7 +24,7 @@ from gt.training import resume
 from gt.training.config import TrainConfig
 from gt.training.inputs import Inputs, open_inputs
 from gt.training.interrupt import asked_to_stop
-from gt.training.loop import LOG, Report, Run, check_run, exact, held
+from gt.training.loop import LOG, Report, Run, check_run, exact
 from gt.training.monitor import Gate, finite
 
 AVERAGED = ("loss", "valid_loss", "seconds", "tokens_per_s", "memory_mib", "rm_ratio", "variance_ratio")
@@ -78,7 +78,7 @@ def compare_models(
     device = next(iter(specs.values()))[1]
     with exact(config, device), ExitStack() as held_open:
         for folder in (config.out, *(plan.out for plan in plans)):
-            held_open.enter_context(held(Path(folder)))
+            held_open.enter_context(resume.held(Path(folder)))
         by_seed = _inputs(config, seeds, progress)
         stop = held_open.enter_context(asked_to_stop())
         turns: dict[int, _Turns] = {}

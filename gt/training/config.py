@@ -124,7 +124,8 @@ class TrainConfig:
     rwkv_dropout_final: float | None = None
 
     def __post_init__(self) -> None:
-        self.valid = tuple(DataSource(path=it) if isinstance(it, str) else it for it in self.valid)
+        given: tuple[object, ...] = self.valid
+        self.valid = tuple(it if isinstance(it, DataSource) else DataSource(path=str(it)) for it in given)
 
     def check(self) -> None:
         """Find out whether the settings make sense.

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
 from gt import registry, user_models
 from gt.checkpoint import WEIGHTS, save_checkpoint
@@ -65,7 +64,7 @@ def train(
     spec, device = check_run(config)
     config = replace(config, model=spec.name)  # one name, however it was written
     out = Path(config.out)
-    with held(out), exact(config, device):
+    with resume.held(out), exact(config, device):
         inputs = open_inputs(config, out / "tokenizer.json", progress)
         run = Run(spec, config, inputs, device, report, gates)
         with run.writing(), asked_to_stop() as stop:  # until here Ctrl-C acts at once: there is nothing to save
@@ -339,24 +338,6 @@ def _told_apart(names: Sequence[str]) -> list[str]:
 def perplexity(loss: float) -> float:
     """exp(loss), infinite where that is too large for a number."""
     return math.exp(loss) if loss < 700 else math.inf
-
-
-@contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Hold the folder of a run, so that no second one writes into it.
-
-    Raises:
-        ValueError: If another process holds it.
-    """
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ValueError(f"another process trains into {folder} now: wait for it, or give another --out") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager
