@@ -60,6 +60,7 @@ class _Header(msgspec.Struct, frozen=True, kw_only=True):
     model: ModelConfig
     step: int
     tokens: int
+    tokenizer_sha256: str | None = None
     training: dict[str, Any] = {}
 
 
@@ -113,6 +114,11 @@ def _inspect_folder(path: Path, spec: ModelSpec) -> CheckpointInfo:
         raise ValueError(
             f"{tokenizer} has {vocab_size} tokens, but the checkpoint's model has {header.model.vocab_size}: "
             "it is another model's tokenizer"
+        )
+    if header.tokenizer_sha256 not in (None, sha256_of(tokenizer)):  # None: written before it was kept
+        raise ValueError(
+            f"{tokenizer} is not the tokenizer that the checkpoint's model was trained with (SHA-256 "
+            f"{header.tokenizer_sha256[:12]}...): put that one there, or train anew"
         )
     require_shapes(path, read_safetensors_header(path / WEIGHTS), parameter_shapes(header.model), spec.name)
     train_log = path / "train_log.jsonl"
@@ -346,7 +352,10 @@ def save_checkpoint(path: Path, model: nn.Module, *, step: int, tokens: int, tra
     weights = {name: t.detach().to("cpu", torch.bfloat16).contiguous() for name, t in model.state_dict().items()}
     write_atomically(path / WEIGHTS, lambda partial: save_file(weights, partial))
     config = cast(ModelConfig, model.config)
-    header = _Header(schema=SCHEMA, model=config, step=step, tokens=tokens, training=training)
+    tokenizer = sha256_of(path / "tokenizer.json")
+    header = _Header(
+        schema=SCHEMA, model=config, step=step, tokens=tokens, tokenizer_sha256=tokenizer, training=training
+    )
     encoded = msgspec.json.format(msgspec.json.encode(header), indent=2)
     write_bytes(path / "config.json", encoded + b"\n")
 

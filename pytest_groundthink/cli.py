@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError, Parameter
 
 from gt import __version__
 from gt.bench.config import BenchConfig
@@ -87,7 +87,8 @@ def train(
         console.print(f"groundthink train: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(1 if isinstance(error, FloatingPointError) else 4)
     except KeyboardInterrupt as stopped:
-        console.print(f"groundthink train: {stopped}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+        message = str(stopped) or "interrupted; what was saved before is kept"
+        console.print(f"groundthink train: {message}", style="yellow", highlight=False, markup=False, soft_wrap=True)
         sys.exit(130)
 
 
@@ -116,5 +117,9 @@ def bench(
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line; what cannot be understood is one line and exit status 4, as in a file of settings."""
+    try:
+        app(sys.argv[1:], exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        print(f"groundthink: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(4)

@@ -83,7 +83,7 @@ class _Build:
         """
         from pytest_groundthink.presets import read_preset
 
-        preset = {} if config.config is None else read_preset(config.config, of_sources=("data", "valid"))
+        preset = {} if config.config is None else read_preset(config.config)
 
         def setting(name: str, key: str, default: Any = None) -> Any:
             value = getattr(config, name)

@@ -6,7 +6,7 @@ import difflib
 import sys
 import types
 import typing
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -46,12 +46,11 @@ def preset_names() -> list[str]:
     return sorted(path.stem for path in configs_dir().glob("*.yaml"))
 
 
-def read_preset(name: str, of_sources: Collection[str] = ("data",)) -> dict[str, Any]:
-    """The settings in a preset, checked against `TrainConfig`.
+def read_preset(name: str) -> dict[str, Any]:
+    """The settings in a preset, checked against `TrainConfig`; sources as mappings with the fields of `DataSource`.
 
     Args:
         name: A YAML file, or the name of a preset that is carried along, such as "3.5M".
-        of_sources: Keys that hold sources: their values are returned as mappings with the fields of `DataSource`.
 
     Raises:
         FixtureError: One line with file, line and key, if a key is unknown (naming the nearest) or a value does not
@@ -69,7 +68,7 @@ def read_preset(name: str, of_sources: Collection[str] = ("data",)) -> dict[str,
     values = file.section(())
     for key, value in values.items():
         _require_known(file, (key,), types_)
-        if key in of_sources:
+        if key in ("data", "valid"):
             values[key] = _sources(file, key, value)
         else:
             values[key] = _plain(value, types_[key])

@@ -109,7 +109,7 @@ def _read(path: Path, characters: int) -> str:
     """First characters of a text file (all with -1), with one-line errors."""
     expected = f"expected a UTF-8 text file of at least {MIN_CHARACTERS:,} characters"
     if not path.exists():
-        raise ValueError(f"corpus {path}: no such file; {expected}: check the path given to --gt-corpus")
+        raise ValueError(f"corpus {path}: no such file; {expected}: check the path")
     if not path.is_file():
         kind = "a directory" if path.is_dir() else "not a regular file"
         raise ValueError(f"corpus {path}: is {kind}; {expected}: give one file, or join several into one")

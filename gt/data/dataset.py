@@ -97,12 +97,22 @@ def prepare(
         for _, store in group:
             digest.update(f"{role} {store.sha256}\n".encode())
     leaks = _leaks(train, to_validate, digest.hexdigest(), folder)
-    if leaks:
-        message = describe_leaks(leaks, reader)
-        if not allow_leaks:
-            raise ValueError(f"{message}: hold other text out, or allow leaks if that is a licence or the like")
-        log.warning("%s", message)
+    refuse_leaks(leaks, reader, allow_leaks)
     return Dataset(train=train, valid=to_validate, sha256=digest.hexdigest(), leaks=leaks)
+
+
+def refuse_leaks(leaks: Sequence[Leak], tokenizer: Tokenizer, allowed: bool) -> None:
+    """Refuse validation text that occurs in training, or say so where it is allowed.
+
+    Raises:
+        ValueError: If there is any and it is not allowed.
+    """
+    if not leaks:
+        return
+    message = describe_leaks(leaks, tokenizer)
+    if not allowed:
+        raise ValueError(f"{message}: hold other text out, or allow leaks if that is a licence or the like")
+    log.warning("%s", message)
 
 
 def describe_leaks(leaks: Sequence[Leak], tokenizer: Tokenizer) -> str:

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,18 @@ from gt.data.shards import Progress
 from gt.kernels import BACKENDS, resolve
 from gt.models.config import parameter_counts
 from gt.registry import ModelSpec
+from gt.training import resume
 from gt.training.config import TrainConfig
 from gt.training.inputs import Inputs, open_inputs
 from gt.training.interrupt import asked_to_stop
-from gt.training.loop import Report, Run, check_run, exact
+from gt.training.loop import LOG, Report, Run, check_run, exact
 from gt.training.monitor import Gate, finite
 
 AVERAGED = ("loss", "valid_loss", "seconds", "tokens_per_s", "memory_mib", "rm_ratio", "variance_ratio")
 AVERAGED_GATE = ("gate_first", "gate_last")
+
+FAILURE = "failed.json"
+"""In the folder of a run whose loss was no longer finite: its row of the record."""
 
 
 def compare_models(
@@ -60,65 +65,160 @@ def compare_models(
     names = [_spec(model, config).name for model in models]
     if len(set(names)) < len(names):
         raise ValueError(f"compare names {', '.join(names)}: expected each model once")
-    out = Path(config.out)
     plans = [
-        replace(config, model=name, seed=seed, out=str(out / f"{name}-seed-{seed}"))
+        replace(config, model=name, seed=seed, out=str(Path(config.out) / f"{name}-seed-{seed}"))
         for seed in range(config.seed, config.seed + seeds)
         for name in names
     ]
-    specs = [check_run(plan) for plan in plans]
-    device = specs[0][1]
-    runs: list[Run] = []
-    failed: dict[int, str] = {}
-    memory: list[float | None] = []
-    with exact(config, device), asked_to_stop() as stop, ExitStack() as logs:
+    # What has failed stays so: of such a run there may be no state to resume.
+    rows = {index: row for index, plan in enumerate(plans) if config.resume and (row := _failure(plan))}
+    specs = {index: check_run(plan) for index, plan in enumerate(plans) if index not in rows}
+    if not specs:
+        raise ValueError(f"every run of {config.out} has failed, there is none to resume: start anew with overwrite")
+    device = next(iter(specs.values()))[1]
+    with exact(config, device), ExitStack() as held_open:
+        for folder in (config.out, *(plan.out for plan in plans)):
+            held_open.enter_context(resume.held(Path(folder)))
         by_seed = _inputs(config, seeds, progress)
-        tokenizer = (out / "tokenizer.json").read_bytes()
-        for plan, (spec, _) in zip(plans, specs, strict=True):
-            write_atomically(Path(plan.out) / "tokenizer.json", lambda partial: partial.write_bytes(tokenizer))
+        stop = held_open.enter_context(asked_to_stop())
+        turns: dict[int, _Turns] = {}
+        for index, (spec, _) in specs.items():
+            plan = plans[index]
+            _provide_folder(plan)
 
             def tell(line: dict[str, Any], plan: TrainConfig = plan) -> None:
                 report({"model": plan.model, **({"seed": plan.seed} if seeds > 1 else {}), **line})
 
             before = _allocated(device, reset=True)
             run = Run(spec, plan, by_seed[plan.seed], device, tell, gates)
-            logs.enter_context(run.writing())
-            runs.append(run)
-            memory.append(_own_memory(run, before))
-        block = config.log_every
-        for stop_at in [*range(block, config.steps, block), config.steps]:
-            for index, run in enumerate(runs):
-                if index in failed or stop:
-                    continue
-                try:
-                    run.advance(stop_at, stop)
-                except FloatingPointError as error:
-                    failed[index] = str(error)
+            held_open.enter_context(run.writing())
+            turns[index] = _Turns(run)
+            turns[index].measure_memory(before)
+        for stop_at in [*range(config.log_every, config.steps, config.log_every), config.steps]:
+            for turn in turns.values():
+                if not stop:
+                    turn.take(partial(turn.run.advance, stop_at, stop))
+        for turn in turns.values():
+            turn.take(turn.run.save if stop else turn.run.finish)
+        rows |= {index: turn.row() for index, turn in turns.items()}
+        for index, row in rows.items():
+            if row["failed"]:
+                _write_json(Path(plans[index].out) / FAILURE, row)
         if stop:
-            for index, run in enumerate(runs):
-                if index not in failed:
-                    run.save()
             raise KeyboardInterrupt("stopped: go on with --resume")
-        for index, run in enumerate(runs):
-            if index not in failed:
-                run.finish()
-    rows = [_row(run, memory[index], failed.get(index)) for index, run in enumerate(runs)]
-    table = _table(names, rows)
-    record = finite(
+    ordered = [rows[index] for index in range(len(plans))]
+    record = _record(next(iter(turns.values())).run, names, seeds, config, ordered)
+    _write_json(Path(config.out) / "compare.json", record)
+    return record
+
+
+class _Turns:
+    """One run among others: what it did, until it fails.
+
+    Args:
+        run: The run.
+
+    Attributes:
+        failed: Why it dropped out; None while it goes on.
+        memory: Its memory in MiB; None where it is not known.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.failed: str | None = None
+        self.memory: float | None = None
+
+    def take(self, turn: Callable[[], object]) -> None:
+        """Let it do something, unless it has dropped out."""
+        if self.failed is not None:
+            return
+        try:
+            turn()
+        except FloatingPointError as error:
+            self.failed = str(error)
+
+    def measure_memory(self, before: int) -> None:
+        """Find out what it needs; on a GPU that takes its first step."""
+        run = self.run
+        if run.device.type == "cuda":
+            if run.step < run.config.steps:
+                self.take(partial(run.advance, run.step + 1))
+            self.memory = (torch.cuda.max_memory_allocated() - before) / 2**20
+            return
+        backends = {op: resolve(op, "cpu").backend.name for op in BACKENDS}
+        spec_config = run.spec.config(run.inputs.tokenizer.vocab_size)
+        predicted = predict(spec_config, run.config.batch_size, run.config.length, backends=backends)
+        self.memory = None if predicted is None else predicted.peak / 2**20
+
+    def row(self) -> dict[str, Any]:
+        """What came of it, also before it was resumed: from its log."""
+        run = self.run
+        total, non_embedding = parameter_counts(run.spec.config(run.inputs.tokenizer.vocab_size))
+        row: dict[str, Any] = {
+            "model": run.spec.name,
+            "seed": run.config.seed,
+            "folder": run.out.name,
+            "parameters": total,
+            "non_embedding": non_embedding,
+            "steps": run.step,
+            "seconds": run.seconds,
+            "tokens_per_s": run.tokens / run.seconds if run.seconds else None,
+            "memory_mib": self.memory,
+            "valid_loss": None if self.failed else run.valid_loss,
+            "failed": self.failed,
+        }
+        lines = [json.loads(line) for line in (run.out / LOG).read_text(encoding="utf-8").splitlines()]
+        if lines:
+            last = lines[-1]
+            row |= {"loss": last["loss_mean"], "warnings": [warning for line in lines for warning in line["warnings"]]}
+            row |= {key: last.get(key) for key in ("rm_ratio", "variance_ratio", "activation_variance", "grad_norm")}
+            gates = [statistics.fmean(line["gate_mean"]) for line in lines if None not in line.get("gate_mean", [None])]
+            if gates:
+                row |= {"gate_first": gates[0], "gate_last": gates[-1]}
+        return row
+
+
+def _failure(plan: TrainConfig) -> dict[str, Any] | None:
+    """The row of a run that has failed before, if it has."""
+    path = Path(plan.out) / FAILURE
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _provide_folder(plan: TrainConfig) -> None:
+    """Make the folder of a run that starts anew ready: nothing old in it, and the tokenizer of all."""
+    if plan.resume:
+        return
+    folder = Path(plan.out)
+    resume.remove_run(folder)
+    (folder / FAILURE).unlink(missing_ok=True)
+    tokenizer = (folder.parent / "tokenizer.json").read_bytes()
+    write_atomically(folder / "tokenizer.json", lambda path: path.write_bytes(tokenizer))
+
+
+def _write_json(path: Path, record: dict[str, Any]) -> None:
+    text = json.dumps(finite(record), indent=2) + "\n"
+    write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+
+
+def _record(
+    run: Run, names: Sequence[str], seeds: int, config: TrainConfig, rows: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """What a comparison writes; `run` is any of it."""
+    device = run.device.type
+    record: dict[str, Any] = finite(
         {
             "schema": "groundthink.compare/1",
-            "settings": runs[0].settings() | {"model": names, "seeds": seeds, "out": out.name},
-            "hashes": runs[0].inputs.hashes,
-            "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
-            "memory": "peak allocated, first step included" if device.type == "cuda" else "predicted from the shapes",
-            "kernels": {op: resolve(op, device.type).backend.name for op in BACKENDS},
-            "runs": rows,
-            "table": table,
+            "settings": run.settings()
+            | {"model": names, "seed": config.seed, "seeds": seeds, "out": Path(config.out).name},
+            "hashes": run.inputs.hashes,
+            "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+            "memory": "peak allocated, first step included" if device == "cuda" else "predicted from the shapes",
+            "kernels": {op: resolve(op, device).backend.name for op in BACKENDS},
+            "runs": list(rows),
+            "table": _table(names, rows),
         }
     )
-    text = json.dumps(record, indent=2) + "\n"
-    write_atomically(out / "compare.json", lambda partial: partial.write_text(text, encoding="utf-8"))
-    return dict(record)
+    return record
 
 
 def _spec(name: str, config: TrainConfig) -> ModelSpec:
@@ -144,45 +244,6 @@ def _allocated(device: torch.device, reset: bool = False) -> int:
     if reset:
         torch.cuda.reset_peak_memory_stats()
     return torch.cuda.memory_allocated()
-
-
-def _own_memory(run: Run, before: int) -> float | None:
-    """Memory of one run among others in MiB, after its first step; None where it is not known."""
-    config = run.config
-    if run.device.type == "cuda":
-        if run.step < config.steps:
-            run.advance(run.step + 1)
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-    backends = {op: resolve(op, "cpu").backend.name for op in BACKENDS}
-    spec_config = run.spec.config(run.inputs.tokenizer.vocab_size)
-    predicted = predict(spec_config, config.batch_size, config.length, backends=backends)
-    return None if predicted is None else predicted.peak / 2**20
-
-
-def _row(run: Run, memory: float | None, failed: str | None) -> dict[str, Any]:
-    total, non_embedding = parameter_counts(run.spec.config(run.inputs.tokenizer.vocab_size))
-    row: dict[str, Any] = {
-        "model": run.spec.name,
-        "seed": run.config.seed,
-        "folder": run.out.name,
-        "parameters": total,
-        "non_embedding": non_embedding,
-        "steps": run.step,
-        "seconds": run.seconds,
-        "tokens_per_s": run.tokens / run.seconds if run.seconds else None,
-        "memory_mib": memory,
-        "valid_loss": None if failed else run.valid_loss,
-        "failed": failed,
-    }
-    lines = run.lines
-    if lines:
-        last = lines[-1]
-        row |= {"loss": last["loss_mean"], "warnings": [warning for line in lines for warning in line["warnings"]]}
-        row |= {key: last.get(key) for key in ("rm_ratio", "variance_ratio", "activation_variance", "grad_norm")}
-        gates = [statistics.fmean(line["gate_mean"]) for line in lines if None not in line.get("gate_mean", [None])]
-        if gates:
-            row |= {"gate_first": gates[0], "gate_last": gates[-1]}
-    return row
 
 
 def _table(names: Sequence[str], rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -15,12 +15,13 @@ class TrainConfig:
     Attributes:
         model: Model to train, `VARIANT[@SCALE]`.
         corpus: Text files to train on (UTF-8, may be .gz or .xz; a line <|endoftext|> separates documents).
-        valid: Text files to validate on; by default a tenth of the training documents is held out.
+        valid: Sources to validate on, as in `data`, a path alone too; with `corpus` they are text files. By default a
+            tenth of the training documents is held out.
         data: Sources to train on in place of `corpus`, each with a path and a weight in the mixture; in a YAML file, or
             as JSON. They are tokenised once, into shards.
         shards: Folder of the shards of `data`; other runs share them.
         valid_share: Share of `data` that is held out where `valid` names nothing.
-        allow_leaks: Whether text to validate on may occur in the `data` that is trained on.
+        allow_leaks: Whether text to validate on may occur in what is trained on.
         workers: Processes that build shards.
         out: Folder of the checkpoint.
         tokenizer: A tokenizer.json; by default one is trained on the text.
@@ -75,7 +76,7 @@ class TrainConfig:
 
     model: str = "GF-MH"
     corpus: tuple[str, ...] = ()
-    valid: tuple[str, ...] = ()
+    valid: tuple[DataSource, ...] = ()
     data: tuple[DataSource, ...] = ()
     shards: str = "runs/shards"
     valid_share: float = 0.1
@@ -122,6 +123,10 @@ class TrainConfig:
     rwkv_dropout: float = 0.0
     rwkv_dropout_final: float | None = None
 
+    def __post_init__(self) -> None:
+        given: tuple[object, ...] = self.valid
+        self.valid = tuple(it if isinstance(it, DataSource) else DataSource(path=str(it)) for it in given)
+
     def check(self) -> None:
         """Find out whether the settings make sense.
 
@@ -143,10 +148,15 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"{name} is {value}: expected a share from 0 to 1")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed is {self.seed}: expected a number from 0 to 2^63 - 1")
         if self.dtype not in ("float32", "bfloat16", "float16"):
             raise ValueError(f"dtype is {self.dtype!r}: expected float32, bfloat16 or float16")
         if self.corpus and self.data:
             raise ValueError("both corpus and data are given: name the corpus among the sources of data")
+        for source in self.valid if self.corpus else ():
+            if source != DataSource(path=source.path) or source.is_generated or source.is_dataset:
+                raise ValueError(f"valid has {source.path} with corpus: expected a text file; give the corpus as data")
         if self.resume and self.overwrite:
             raise ValueError("both resume and overwrite are given: choose one")
 

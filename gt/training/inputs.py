@@ -8,14 +8,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from gt.checkpoint import write_atomically
 from gt.data.batches import Batch, BatchSource, MixtureBatches, spaced_windows
-from gt.data.config import DataSource
 from gt.data.corpus import text_file
-from gt.data.dataset import prepare
+from gt.data.dataset import prepare, refuse_leaks
+from gt.data.leaks import find_leaks
 from gt.data.shards import Progress
 from gt.data.sources import texts
+from gt.data.store import MANIFEST, Tokens
 from gt.tokenizers import Tokenizer, train_bpe, train_char
+from gt.training import resume
 from gt.training.config import TrainConfig
 from gt.training.stream import StreamBatches, TokenStream
 
@@ -24,9 +28,6 @@ log = logging.getLogger(__name__)
 VALID_WINDOWS = 64
 TOKENIZER_CHARACTERS = 200_000_000
 """Text of `data` that a tokenizer is trained on: more changes it little."""
-
-HASHED_APART = frozenset({"validation", "tokenizer"})
-"""What has a hash and is no source that is trained on."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Inputs:
         batches: Batches of `batch_size * accumulate` sequences.
         valid: What it is validated on.
         tokens: Tokens to train on.
-        hashes: Hash of every source, and of the tokenizer.
+        hashes: Hash of the text to train on and to validate on, in order, and of the tokenizer.
     """
 
     tokenizer: Tokenizer
@@ -78,29 +79,41 @@ def open_inputs(config: TrainConfig, tokenizer: Path, report: Callable[[Progress
 
 
 def _from_files(config: TrainConfig, tokenizer: Path) -> Inputs:
-    train, valid, hashes = _documents(config)
+    train, valid = _documents(config)
     _provide_tokenizer(config, train, tokenizer)
     loaded = Tokenizer(tokenizer)
-    stream = TokenStream(loaded.encode_documents(train), config.length + 1)
-    valid_stream = TokenStream(loaded.encode_documents(valid), config.length + 1)
+    tokens = {name: _tokens(name, documents, loaded) for name, documents in (("corpus", train), ("validation", valid))}
+    stream, valid_stream = (TokenStream(found.arrays[0], config.length + 1) for found in tokens.values())
+    refuse_leaks(find_leaks([tokens["corpus"]], [tokens["validation"]]), loaded, config.allow_leaks)
     windows = Batch(valid_stream.spaced_windows(VALID_WINDOWS, config.length + 1), None)
     return Inputs(
         tokenizer=loaded,
         batches=StreamBatches(stream, config.batch_size * config.accumulate, config.length, config.seed),
         valid=(HeldOut("validation", windows),),
         tokens=len(stream),
-        hashes={**hashes, "validation": _hash(valid), "tokenizer": loaded.sha256},
+        hashes={"corpus": _hash(train), "validation": _hash(valid), "tokenizer": loaded.sha256},
     )
 
 
+def _tokens(name: str, documents: list[str], tokenizer: Tokenizer) -> Tokens:
+    """Documents in a row as tokens, each ended by the end of text where the tokenizer has one."""
+    end = [] if tokenizer.end_of_text is None else [tokenizer.end_of_text]
+    encoded = [np.array(ids + end, dtype=np.int64) for ids in tokenizer.encode_batch(documents)]
+    starts = np.cumsum([0, *map(len, encoded)])[:-1]
+    return Tokens([np.concatenate(encoded)], [starts], name=name)
+
+
 def _from_sources(config: TrainConfig, tokenizer: Path, report: Callable[[Progress], None]) -> Inputs:
+    built = any((Path(source.path) / MANIFEST).is_file() for source in config.data)  # may hold validation text
+    if not (config.valid or config.valid_share or built):
+        raise ValueError("there is nothing to validate on: give valid, or a valid_share above 0")
     _provide_tokenizer(config, texts(config.data, TOKENIZER_CHARACTERS), tokenizer)
     loaded = Tokenizer(tokenizer)
     dataset = prepare(
         config.data,
         tokenizer,
         Path(config.shards),
-        valid=[DataSource(path=path) for path in config.valid],
+        valid=config.valid,
         valid_share=config.valid_share,
         allow_leaks=config.allow_leaks,
         workers=config.workers,
@@ -114,6 +127,13 @@ def _from_sources(config: TrainConfig, tokenizer: Path, report: Callable[[Progre
         HeldOut(source.tokens.name, spaced_windows(source, VALID_WINDOWS, config.length), source.weight / total)
         for source in dataset.valid
     )
+    for held_out in valid:
+        weights_BT = held_out.windows.weights_BT
+        if weights_BT is not None and not weights_BT.any():
+            raise ValueError(
+                f"{held_out.name}: every token of its validation windows has weight 0, so that there is no loss: give "
+                f"a larger length than {config.length}, or a user_weight above 0"
+            )
     return Inputs(
         tokenizer=loaded,
         batches=MixtureBatches(dataset.train, config.batch_size * config.accumulate, config.length, config.seed),
@@ -123,18 +143,17 @@ def _from_sources(config: TrainConfig, tokenizer: Path, report: Callable[[Progre
     )
 
 
-def _documents(config: TrainConfig) -> tuple[list[str], list[str], dict[str, str]]:
-    """Training and validation documents, and the hash of each training file."""
+def _documents(config: TrainConfig) -> tuple[list[str], list[str]]:
+    """Training and validation documents, in order."""
     if not config.corpus:
         raise ValueError("no corpus: give at least one text file to train on (--corpus FILE)")
     corpora = [text_file(path) for path in config.corpus]
-    held_out = [text_file(path) for path in config.valid]
-    hashes = {corpus.name: corpus.sha256 for corpus in corpora}
+    held_out = [text_file(source.path) for source in config.valid]
     train = [document for corpus in corpora for document in corpus.train]
     tenth = [document for corpus in corpora for document in corpus.valid]
     if not held_out:
-        return train, tenth, hashes
-    return train + tenth, [document for corpus in held_out for document in corpus.train + corpus.valid], hashes
+        return train, tenth
+    return train + tenth, [document for corpus in held_out for document in corpus.train + corpus.valid]
 
 
 def _hash(documents: list[str]) -> str:
@@ -145,7 +164,7 @@ def _hash(documents: list[str]) -> str:
 
 
 def _provide_tokenizer(config: TrainConfig, documents: Iterable[str], path: Path) -> None:
-    """Put the tokenizer of a run where its checkpoint keeps it."""
+    """Put the tokenizer of a run where its checkpoint keeps it; of a run that starts anew, the old one goes."""
     given = None if config.tokenizer is None else Path(config.tokenizer)
     if given is not None and not given.is_file():
         raise ValueError(f"tokenizer {given}: no such file; expected a tokenizer.json")
@@ -154,9 +173,16 @@ def _provide_tokenizer(config: TrainConfig, documents: Iterable[str], path: Path
             raise ValueError(f"{path.parent} has no tokenizer.json to resume with: start anew, without resume")
         if given is not None and given.read_bytes() != path.read_bytes():
             raise ValueError(f"tokenizer {given} is not the one that {path.parent} was started with: leave it out")
-    elif given is None:
-        log.info("training a tokenizer of %d tokens", config.vocab_size)
-        train = train_char if config.tokenizer_kind == "char" else train_bpe
-        write_atomically(path, lambda partial: train(documents, vocab_size=config.vocab_size, path=partial))
-    elif given.resolve() != path.resolve():
-        write_atomically(path, lambda partial: partial.write_bytes(given.read_bytes()))
+        return
+
+    def write(partial: Path) -> None:
+        if given is None:
+            log.info("training a tokenizer of %d tokens", config.vocab_size)
+            train = train_char if config.tokenizer_kind == "char" else train_bpe
+            train(documents, vocab_size=config.vocab_size, path=partial)
+        else:
+            partial.write_bytes(given.read_bytes())
+        Tokenizer(partial)
+        resume.remove_run(path.parent)  # now that there is something to put in its place
+
+    write_atomically(path, write)

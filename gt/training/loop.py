@@ -9,14 +9,14 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from gt import registry, user_models
-from gt.checkpoint import save_checkpoint
+from gt.checkpoint import WEIGHTS, save_checkpoint
 from gt.data.batches import Batch
 from gt.data.shards import Progress
 from gt.models.build import build_model
@@ -24,7 +24,7 @@ from gt.pretrained import split_name
 from gt.registry import ModelSpec
 from gt.training import resume
 from gt.training.config import TrainConfig
-from gt.training.inputs import HASHED_APART, Inputs, open_inputs
+from gt.training.inputs import Inputs, open_inputs
 from gt.training.interrupt import asked_to_stop
 from gt.training.interventions import COMPONENTS, REST, learning_rate, warn_of_no_effect
 from gt.training.monitor import SAMPLE_LENGTH, SAMPLE_WINDOWS, Gate, Monitor, finite
@@ -62,11 +62,12 @@ def train(
         KeyboardInterrupt: At Ctrl-C, when the state of the run has been saved.
     """
     spec, device = check_run(config)
+    config = replace(config, model=spec.name)  # one name, however it was written
     out = Path(config.out)
-    with exact(config, device), asked_to_stop() as stop:
+    with resume.held(out), exact(config, device):
         inputs = open_inputs(config, out / "tokenizer.json", progress)
         run = Run(spec, config, inputs, device, report, gates)
-        with run.writing():
+        with run.writing(), asked_to_stop() as stop:  # until here Ctrl-C acts at once: there is nothing to save
             run.advance(config.steps, stop)
             if stop:
                 run.save()
@@ -97,6 +98,8 @@ def check_run(config: TrainConfig) -> tuple[ModelSpec, torch.device]:
     if resume.has_state(out) and not (config.resume or config.overwrite):
         step = resume.read_record(out)["step"]
         raise ValueError(f"{out} holds a run at step {step}: give --resume to go on, --overwrite, or another --out")
+    if (out / WEIGHTS).is_file() and not (config.resume or config.overwrite):
+        raise ValueError(f"{out} holds {WEIGHTS} and nothing to go on from: give --overwrite, or another --out")
     if config.resume:
         resume.read_record(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -117,7 +120,6 @@ class Run:
     Attributes:
         step: Steps taken.
         seconds: Time they took, that of resumed runs before included.
-        lines: Lines logged by this process.
     """
 
     def __init__(
@@ -131,7 +133,7 @@ class Run:
     ) -> None:
         self.spec, self.config, self.inputs, self.device, self.report = spec, config, inputs, device, report
         self.out = Path(config.out)
-        self.step, self.seconds, self.lines = 0, 0.0, list[dict[str, Any]]()
+        self.step, self.seconds = 0, 0.0
         torch.manual_seed(config.seed)
         self.model = build_model(spec.config(inputs.tokenizer.vocab_size)).to(device)
         warn_of_no_effect(self.model, config, spec.name)
@@ -160,8 +162,9 @@ class Run:
         self._started = time.perf_counter() - self.seconds
         config = self.config
         while self.step < stop_at and not stop:
-            loss, norm = self.train_step(self.inputs.batches.batch(self.step), self.step)
-            self.monitor.saw(loss)
+            batch = self.inputs.batches.batch(self.step)
+            loss, norm = self.train_step(batch, self.step)
+            self.monitor.saw(loss, batch.weights_BT)
             self.step += 1
             if self._due(config.log_every) or self._due(config.eval_every) or self.step == config.steps:
                 self._write_line(float(loss), float(norm))
@@ -177,7 +180,12 @@ class Run:
             (self.out / resume.STATE).unlink()
 
     def save(self) -> None:
-        """Write the state to resume from, then the checkpoint; each file as a whole or not at all."""
+        """Write the state to resume from, then the checkpoint; each file as a whole or not at all.
+
+        Raises:
+            FloatingPointError: If a loss since the last line or a weight is not finite; what was saved before is kept.
+        """
+        self._refuse_to_save_ruins()
         self._log.flush()
         os.fsync(self._log.fileno())
         record = {
@@ -188,12 +196,24 @@ class Run:
             "seconds": self.seconds,
             "valid_loss": finite(self.valid_loss),
             "count": self.monitor.count,
+            "unweighted": self.monitor.unweighted,
             "previous_mean": self.monitor.previous_mean,
             "outside": sorted(self.monitor.outside),
             "environment": _environment(self.device),
         }
-        resume.save_state(self.out, self.model, self.train_step, record, {"losses": self.monitor.losses})
+        losses = self.monitor.losses[: self.monitor.count]
+        resume.save_state(self.out, self.model, self.train_step, record, {"losses": losses})
         save_checkpoint(self.out, self.model, step=self.step, tokens=self.tokens, training=self.settings())
+
+    @torch.no_grad()
+    def _refuse_to_save_ruins(self) -> None:
+        losses = self.monitor.losses[: self.monitor.count]
+        norms = torch.stack(torch._foreach_norm(list(self.model.parameters())))
+        for what, values in (("a loss since the last line", losses), ("a weight", norms)):
+            if not bool(torch.isfinite(values).all()):
+                raise FloatingPointError(
+                    f"{what} is not finite at step {self.step}, which is not saved: lower lr ({self.config.lr}) or clip"
+                )
 
     def _resume(self) -> int:
         """Take up the run in the folder; returns the length of its log then."""
@@ -206,10 +226,16 @@ class Run:
         extra = resume.load_state(self.out, self.model, self.train_step)
         self.step, self.seconds, self.valid_loss = record["step"], record["seconds"], record["valid_loss"]
         monitor = self.monitor
-        monitor.count, monitor.previous_mean = record["count"], record["previous_mean"]
+        monitor.count, monitor.unweighted = record["count"], record["unweighted"]
+        monitor.previous_mean = record["previous_mean"]
         monitor.outside = set(record["outside"])
-        monitor.losses[: monitor.count].copy_(extra["losses"][: monitor.count])
+        # Those of a longer interval may be more than the settings of now have room for.
+        monitor.losses = torch.cat([extra["losses"][: monitor.count].to(self.device), monitor.losses])
         length: int = record["log_bytes"]
+        path = self.out / LOG
+        found = path.stat().st_size if path.is_file() else 0
+        if found < length:
+            raise ValueError(f"{path} has {found:,} bytes, its run had written {length:,}: start anew with overwrite")
         return length
 
     def _due(self, every: int) -> bool:
@@ -240,11 +266,13 @@ class Run:
             **monitor.measure(norm),
         }
         if self._due(config.eval_every) or step == config.steps:
-            losses = {held_out.name: self._valid_loss(held_out.windows) for held_out in self.inputs.valid}
-            self.valid_loss = sum(losses[held_out.name] * held_out.share for held_out in self.inputs.valid)
+            losses = [self._valid_loss(held_out.windows) for held_out in self.inputs.valid]
+            shares = [held_out.share for held_out in self.inputs.valid]
+            self.valid_loss = sum(loss * share for loss, share in zip(losses, shares, strict=True))
             line |= {"valid_loss": self.valid_loss, "valid_perplexity": perplexity(self.valid_loss)}
             if len(losses) > 1:
-                line["valid_losses"] = losses
+                names = _told_apart([held_out.name for held_out in self.inputs.valid])
+                line["valid_losses"] = dict(zip(names, losses, strict=True))
         if step > config.warmup_ratio * config.steps:
             warnings += monitor.judge(line, step)
         line["warnings"] = warnings
@@ -252,7 +280,6 @@ class Run:
         line = finite(line)
         self._log.write(json.dumps(line).encode() + b"\n")
         self._log.flush()
-        self.lines.append(line)
         self.report(line)
         if not math.isfinite(loss):
             raise FloatingPointError(f"loss is {loss} at step {step}: lower lr ({config.lr}) or clip")
@@ -275,11 +302,14 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """Settings and outcome, for the checkpoint's configuration: names and hashes, no paths of this machine."""
         config = self.config
-        sources = [{**asdict(source), "path": Path(source.path).name} for source in config.data]
+        sources, valid = (
+            [{**asdict(source), "path": Path(source.path).name} for source in of] for of in (config.data, config.valid)
+        )
         return {
             **asdict(config),
-            "corpus": {name: digest for name, digest in self.inputs.hashes.items() if name not in HASHED_APART},
-            "valid": [Path(path).name for path in config.valid],
+            "corpus": [Path(path).name for path in config.corpus],
+            "hashes": self.inputs.hashes,
+            "valid": valid,
             "data": sources,
             "tokenizer": Path(config.tokenizer).name if config.tokenizer else None,
             "shards": Path(config.shards).name,
@@ -295,6 +325,14 @@ def _environment(device: torch.device) -> dict[str, Any]:
     """What rounding depends on beside the settings."""
     name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
     return {"torch": torch.__version__, "device": name, "threads": torch.get_num_threads()}
+
+
+def _told_apart(names: Sequence[str]) -> list[str]:
+    """The names, those that occur more than once with a number."""
+    return [
+        f"{name} [{names[: index + 1].count(name)}]" if names.count(name) > 1 else name
+        for index, name in enumerate(names)
+    ]
 
 
 def perplexity(loss: float) -> float:

@@ -57,6 +57,7 @@ class Monitor:
 
     Attributes:
         losses: Loss of each step since the last line.
+        unweighted: Steps since the last line in whose batch every token had weight 0.
         outside: Gates that the last value lay outside of: a warning comes once, when it leaves.
     """
 
@@ -72,15 +73,21 @@ class Monitor:
         self.model, self.step, self.sample_BT, self.gates = model, step, sample_BT, gates
         self.spike_ratio = spike_ratio
         self.losses = torch.zeros(interval, device=sample_BT.device)
-        self.count = 0
+        self.count = self.unweighted = 0
         self.previous_mean: float | None = None
         self.outside: set[str] = set()
         self._parameters = dict(model.named_parameters())
 
-    def saw(self, loss: Tensor) -> None:
-        """Keep the loss of a step, without waiting for the device."""
+    def saw(self, loss: Tensor, weights_BT: Tensor | None = None) -> None:
+        """Keep the loss of a step, without waiting for the device.
+
+        Args:
+            loss: The loss.
+            weights_BT: Weights of the batch, on the CPU; None where all are 1.
+        """
         self.losses[self.count].copy_(loss)
         self.count += 1
+        self.unweighted += weights_BT is not None and not weights_BT.any()
 
     def measure(self, grad_norm: float) -> dict[str, Any]:
         """Gradients of the last step, and outputs and states on the sample; JSON types, without what there is none of.
@@ -101,8 +108,11 @@ class Monitor:
             last_step: Number of the last step seen, from 1.
         """
         losses = self.losses[: self.count].tolist()
-        self.count = 0
         warnings = []
+        if self.unweighted:
+            count = f"{self.unweighted} of {len(losses)} steps since the line before"
+            warnings.append(f"step {last_step}: in {count} every token had weight 0: nothing was learned in them")
+        self.count = self.unweighted = 0
         highest = max(range(len(losses)), key=losses.__getitem__)
         before = self.previous_mean
         if before is not None and losses[highest] > self.spike_ratio * before:

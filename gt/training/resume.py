@@ -7,24 +7,54 @@ It holds tensors and JSON, so that reading it runs no code.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
-from gt.checkpoint import write_atomically
+from gt.checkpoint import WEIGHTS, write_atomically
 from gt.training.config import FREE_TO_CHANGE, TrainConfig
 from gt.training.step import Step
 
 STATE = "training_state.safetensors"
-SCHEMA = "groundthink.training_state/1"
+SCHEMA = "groundthink.training_state/2"
 
 
 def has_state(folder: Path) -> bool:
     """Whether a folder holds a run that can be resumed."""
     return (folder / STATE).is_file()
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold the folder of a run, so that no second one writes into it.
+
+    Raises:
+        ValueError: If another process holds it.
+    """
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(f"another process trains into {folder} now: wait for it, or give another --out") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def remove_run(folder: Path) -> None:
+    """Remove what a run left, its tokenizer and log aside: nothing old may stand beside what a new one writes.
+
+    The state goes first, so that no run is resumed of which a part is gone.
+    """
+    for name in (STATE, WEIGHTS, "config.json"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def save_state(folder: Path, model: nn.Module, step: Step, record: dict[str, Any], extra: dict[str, Tensor]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gt.data.batches import Batch, numbers
+from gt.data.store import Integers
 
 
 class TokenStream:
@@ -22,7 +23,7 @@ class TokenStream:
         ValueError: If there are fewer.
     """
 
-    def __init__(self, tokens: list[int], minimum: int) -> None:
+    def __init__(self, tokens: Sequence[int] | Integers, minimum: int) -> None:
         if len(tokens) < minimum:
             raise ValueError(f"the corpus has {len(tokens):,} tokens, needed are {minimum:,}: give more text")
         self.tokens = torch.from_numpy(np.asarray(tokens, dtype=np.int64))

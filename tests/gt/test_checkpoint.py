@@ -189,6 +189,16 @@ def test_another_models_tokenizer_is_found(folder: Path) -> None:
 BROKEN = ["", "nonsense", "{}", "[1]", '{"model": {"vocab": [1]}}', '{"model": null}', "\udcff"]
 
 
+def test_another_tokenizer_of_the_same_size_is_found_where_its_hash_is_known(folder: Path) -> None:
+    tokenizer = folder / "tokenizer.json"
+    tokenizer.write_text(json.dumps(json.loads(tokenizer.read_text()), indent=1))
+    assert f"{tokenizer} is not the tokenizer that the checkpoint's model was trained with" in refusal(folder)
+    config = json.loads((folder / "config.json").read_text())
+    del config["tokenizer_sha256"]
+    (folder / "config.json").write_text(json.dumps(config))
+    assert inspect_checkpoint(folder, registry.resolve("GF-MH@TINY")).step == 7
+
+
 @pytest.mark.parametrize("text", BROKEN)
 def test_a_broken_tokenizer_is_found(folder: Path, text: str) -> None:
     (folder / "tokenizer.json").write_bytes(text.encode(errors="surrogateescape"))

@@ -58,16 +58,20 @@ def test_the_command_line_goes_over_the_preset(ran: list[TrainConfig], tmp_path:
     own.write_text(
         "lr: 1e-3\nsteps: 7\nmodel: HY@TINY\ntokenizer: null\nmamba_warmup_ratio: 0.2\nresume: true\n"
         "data:\n- prose.txt\n- {path: more.txt, weight: 2, start: document}\n"
+        "valid: [held-out.txt, {path: 'conversations:', seed: 1}]\n"
     )
     assert not command(str(own), "--steps", "9", "--no-resume", "--dtype", "bfloat16")
     assert ran == [
         TrainConfig(
             **{"lr": 1e-3, "steps": 9, "model": "HY@TINY", "mamba_warmup_ratio": 0.2, "dtype": "bfloat16"},
             data=(DataSource(path="prose.txt"), DataSource(path="more.txt", weight=2.0, start="document")),
+            valid=(DataSource(path="held-out.txt"), DataSource(path="conversations:", seed=1)),
         )
     ]
     assert not command("--preset", str(own), "--data", '[{"path": "other.txt"}]')
     assert ran[1].data == (DataSource(path="other.txt"),)
+    assert not command(str(own), "--valid", "one.txt", "--valid", '{"path": "conversations:", "seed": 2}')
+    assert ran[2].valid == (DataSource(path="one.txt"), DataSource(path="conversations:", seed=2))
 
 
 def test_presets_are_found_by_name_and_every_one_makes_sense(ran: list[TrainConfig]) -> None:
@@ -87,6 +91,7 @@ def test_presets_are_found_by_name_and_every_one_makes_sense(ran: list[TrainConf
         ("lr: 1\nsteps: many\n", ":2: steps: expected `int`, got `str`"),
         ("dtype: fp8\n", ":1: dtype: invalid enum value 'fp8'"),
         ("steps: 1.5\n", ":1: steps: expected `int`, got `float`"),
+        ("valid:\n- path: a.txt\n  wieght: 2\n", ":3: valid.0.wieght: there is no such setting: did you mean weight?"),
         ("data: prose.txt\n", ":1: data: expected a list of paths"),
         ("data:\n- path: a.txt\n  wieght: 2\n", ":3: data.0.wieght: there is no such setting: did you mean weight?"),
         ("data:\n- path: a.txt\n  weight: -2\n", "data.0: weight of a.txt is -2.0: expected a number above 0"),
@@ -118,6 +123,45 @@ def test_an_unknown_preset_and_a_bad_setting_end_with_4(
     assert "none.txt: no such file" in capsys.readouterr().out
     assert command("quick", "--corpus", "x", "--seeds", "3") == 4
     assert "seeds is 3: expected 1, or more together with compare" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("train", "quick", "--steps", "many"), '--steps: unable to convert "many" into int'),
+        (("train", "quick", "--dtype", "fp8"), "fp8"),
+        (("train", "quick", "--colour", "red"), "--colour"),
+        (("trian",), "trian"),
+    ],
+    ids=str,
+)
+def test_a_command_line_that_does_not_fit_is_one_line_and_4(
+    ran: list[TrainConfig],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    problem: str,
+) -> None:
+    monkeypatch.setattr("sys.argv", ["groundthink", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 4
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err.count("\n")) == ("", 1)
+    assert printed.err.startswith("groundthink: ")
+    assert problem in printed.err
+    assert not ran
+
+
+def test_an_interruption_says_what_is_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gt.training.loop.train", interrupted)
+    assert command("quick", "--corpus", "x", "--out", str(tmp_path)) == 130
+    assert "groundthink train: interrupted; what was saved before is kept" in capsys.readouterr().out
 
 
 def test_a_terminal_shows_the_last_line_of_every_run_and_the_latest_warnings(

@@ -118,3 +118,13 @@ def test_a_source_of_exactly_one_window(start):
 def test_what_is_refused(sources, size, length, seed, problem):
     with pytest.raises(ValueError, match=problem):
         MixtureBatches([WeightedTokens(prose(0))] * sources, size, length, seed)
+
+
+def test_no_two_purposes_share_random_numbers():
+    drawn = [tuple(numbers(3, step, purpose).random(8)) for step in range(4) for purpose in range(4)]
+    assert len({value for row in drawn for value in row}) == 4 * 4 * 8
+    # A batch is of purpose 0, also that of the step whose number is another's purpose.
+    starts = MixtureBatches([WeightedTokens(prose(0))], 8, 33, seed=3).batch(1).tokens_BT[:, 0].tolist()
+    places = 5000 - 33
+    assert starts == (numbers(3, 1).random((8, 2))[:, 1] * places).astype(int).tolist()
+    assert starts != (numbers(3, 0, 1).random((8, 2))[:, 1] * places).astype(int).tolist()

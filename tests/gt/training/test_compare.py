@@ -51,6 +51,11 @@ def test_models_take_turns_on_one_text_and_are_what_they_are_alone(corpus: Path,
     assert all(row["seconds"] > 0 and row["tokens_per_s"] > 0 and row["parameters"] > 1000 for row in record["table"])
 
 
+def without_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    times = ("seconds", "tokens_per_s", "time_ratio")
+    return [{key: value for key, value in row.items() if key not in times} for row in rows]
+
+
 def test_seeds_are_averaged(corpus: Path, tmp_path: Path) -> None:
     config = settings(corpus, tmp_path / "all", steps=3, seed=5)
     record = compare_models(["HY@TINY", "RWKV6@TINY"], config, seeds=2)
@@ -65,7 +70,7 @@ def test_seeds_are_averaged(corpus: Path, tmp_path: Path) -> None:
 
 
 def test_a_comparison_goes_on_after_ctrl_c(corpus: Path, tmp_path: Path) -> None:
-    models = ["HY@TINY", "RWKV6@TINY"]
+    models = ["GF-MH@TINY", "RWKV6@TINY"]
 
     def press(line: dict[str, Any]) -> None:
         if (line["model"], line["step"]) == ("RWKV6@TINY", 3):
@@ -75,7 +80,8 @@ def test_a_comparison_goes_on_after_ctrl_c(corpus: Path, tmp_path: Path) -> None
         compare_models(models, settings(corpus, tmp_path / "cut"), report=press)
     resumed = compare_models(models, settings(corpus, tmp_path / "cut", resume=True))
     whole = compare_models(models, settings(corpus, tmp_path / "whole"))
-    assert [row["valid_loss"] for row in resumed["table"]] == [row["valid_loss"] for row in whole["table"]]
+    assert without_times(resumed["table"]) == without_times(whole["table"])
+    assert without_times(resumed["runs"]) == without_times(whole["runs"])
     for name in models:
         assert losses(tmp_path / "cut" / f"{name}-seed-0") == losses(tmp_path / "whole" / f"{name}-seed-0")
 
@@ -92,6 +98,29 @@ def test_a_model_that_diverges_drops_out(corpus: Path, tmp_path: Path, monkeypat
     assert record["table"][0]["failed"] is None
     assert record["table"][1]["failed"].startswith("loss is nan at step 3")
     assert (record["runs"][0]["steps"], record["runs"][1]["steps"]) == (6, 3)
+
+
+def test_a_comparison_goes_on_without_what_has_failed(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(step: Step, *arguments: Any) -> Any:
+        loss, norm = working(step, *arguments)
+        return (loss * float("nan") if "HY" in step.config.model else loss), norm
+
+    def press(line: dict[str, Any]) -> None:
+        if (line["model"], line["step"]) == ("RWKV6@TINY", 3):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    working, models = Step.__call__, ["HY@TINY", "RWKV6@TINY"]
+    monkeypatch.setattr(Step, "__call__", broken)
+    with pytest.raises(KeyboardInterrupt, match="go on with --resume"):
+        compare_models(models, settings(corpus, tmp_path), report=press)
+    monkeypatch.undo()
+    record = compare_models(models, settings(corpus, tmp_path, resume=True))
+    assert [(row["steps"], bool(row["failed"])) for row in record["runs"]] == [(3, True), (8, False)]
+    assert record["table"][0]["failed"].startswith("loss is nan at step 3")
+    record = compare_models(models, settings(corpus, tmp_path, overwrite=True))
+    assert [row["failed"] for row in record["runs"]] == [None, None]
 
 
 def test_models_that_cannot_be_compared_are_refused(corpus: Path, tmp_path: Path) -> None:

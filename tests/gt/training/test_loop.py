@@ -45,7 +45,8 @@ def test_a_run_leaves_a_complete_checkpoint_and_log(corpus: Path, tmp_path: Path
     assert logged[-1]["loss"] < logged[0]["loss"] < math.log(320) + 0.5
     training = json.loads((out / "config.json").read_text())["training"]
     assert training["valid_loss"] == logged[-1]["valid_loss"]
-    assert training["corpus"].keys() == {"prose.txt"}
+    assert training["corpus"] == ["prose.txt"]
+    assert training["hashes"].keys() == {"corpus", "validation", "tokenizer"}
     assert str(tmp_path) not in json.dumps(training), "a path of this machine is in the checkpoint"
 
 
@@ -109,13 +110,17 @@ def test_a_tokenizer_of_characters_is_trained(corpus: Path, tmp_path: Path) -> N
         ({"dtype": "fp8"}, "dtype is 'fp8'"),
         ({"rwkv_dropout": 1.5}, "rwkv_dropout is 1.5: expected a share"),
         ({"mamba_lr_mult": 0.0}, "mamba_lr_mult is 0.0: expected a number above 0"),
-        ({"corpus": ("none.txt",)}, "no such file"),
+        ({"corpus": ("none.txt",)}, "no such file; .*: check the path$"),
         ({"model": "GF-MX"}, "unknown model"),
         ({"model": "json:dumps"}, "json:dumps is a model of your own: train it with your own code"),
         ({"model": "GPT2@TINY", "length": 513}, "length is 513: GPT2@TINY has learned positions for 512 tokens"),
         ({"device": "tpu"}, "unknown device 'tpu'"),
         ({"tokenizer": "none.json"}, "none.json"),
         ({"valid": ("none.txt",)}, "no such file"),
+        ({"valid": (DataSource(path="conversations:"),)}, "valid has conversations: with corpus: expected a text file"),
+        ({"corpus": (), "data": (DataSource(path="none.txt"),), "valid_share": 0.0}, "nothing to validate on"),
+        ({"seed": -1}, "seed is -1: expected a number from 0"),
+        ({"seed": 2**63}, "seed is 9223372036854775808: expected a number from 0"),
         ({"steps": 0}, "steps"),
         ({"batch_size": 0}, "batch_size"),
         ({"length": 0}, "length"),
@@ -267,3 +272,54 @@ def test_numbered_batches_cover_the_text_and_do_not_repeat() -> None:
 def test_too_few_tokens_are_refused() -> None:
     with pytest.raises(ValueError, match="the corpus has 9 tokens, needed are 10"):
         TokenStream([1] * 9, 10)
+
+
+def test_sources_of_one_name_are_validated_each_by_itself(tmp_path: Path) -> None:
+    sources = tuple(
+        DataSource(path="conversations:", count=300, seed=seed, weight=weight) for seed, weight in ((0, 3.0), (1, 1.0))
+    )
+    run: dict[str, Any] = {"corpus": (), "data": sources, "shards": str(tmp_path / "shards"), "steps": 1}
+    out = train(settings(tmp_path, tmp_path / "run", **run))
+    line = json.loads((out / "train_log.jsonl").read_text().splitlines()[-1])
+    assert list(line["valid_losses"]) == ["conversations: (valid) [1]", "conversations: (valid) [2]"]
+    first, second = line["valid_losses"].values()
+    assert first != second
+    assert line["valid_loss"] == pytest.approx(0.75 * first + 0.25 * second)
+
+
+def test_files_to_validate_on_are_looked_for_in_those_to_train_on(tmp_path: Path) -> None:
+    text = write_prose(tmp_path / "train.txt")
+    documents = text.read_text().split("\n<|endoftext|>\n")
+    held_out = tmp_path / "valid.txt"
+    other = [" ".join(reversed(document.split())) for document in documents]
+    run: dict[str, Any] = {"valid": (str(held_out),), "steps": 1}
+    held_out.write_text("\n<|endoftext|>\n".join(other))
+    train(settings(text, tmp_path / "clean", **run))
+    held_out.write_text("\n<|endoftext|>\n".join([*other, documents[7]]))
+    with pytest.raises(ValueError, match=r"validation text occurs in training: 1 passages of .* of corpus are in val"):
+        train(settings(text, tmp_path / "leaky", **run))
+    train(settings(text, tmp_path / "leaky", allow_leaks=True, **run))
+
+
+def test_windows_in_which_nothing_counts_are_not_a_loss_of_0(tmp_path: Path) -> None:
+    talk = DataSource(path="conversations:", count=300, user_weight=0)
+    run: dict[str, Any] = {"corpus": (), "shards": str(tmp_path / "shards"), "steps": 2, "log_every": 2, "length": 2}
+    with pytest.raises(
+        ValueError, match=r"conversations: \(valid\): every token of its validation windows has weight 0"
+    ):
+        train(settings(tmp_path, tmp_path / "run", data=(talk,), **run))
+    valid = (str(write_prose(tmp_path / "prose.txt")),)
+    out = train(settings(tmp_path, tmp_path / "run", data=(talk,), valid=valid, **run))
+    (line,) = map(json.loads, (out / "train_log.jsonl").read_text().splitlines())
+    assert "step 2: in 2 of 2 steps since the line before every token had weight 0" in line["warnings"][0]
+
+
+def test_conversations_are_validated_on_those_of_another_seed(tmp_path: Path) -> None:
+    talk = DataSource(path="conversations:", count=300)
+    run: dict[str, Any] = {"corpus": (), "data": (talk,), "shards": str(tmp_path / "shards"), "steps": 1}
+    with pytest.raises(ValueError, match="validation text occurs in training"):
+        train(settings(tmp_path, tmp_path / "run", valid=(talk,), **run))
+    valid = (DataSource(path="conversations:", count=100, seed=1),)
+    out = train(settings(tmp_path, tmp_path / "run", valid=valid, **run))
+    training = json.loads((out / "config.json").read_text())["training"]
+    assert [(source["path"], source["seed"]) for source in training["valid"]] == [("conversations:", 1)]

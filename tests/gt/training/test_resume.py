@@ -16,9 +16,12 @@ from safetensors.torch import load_file
 
 from gt import registry
 from gt.checkpoint import inspect_checkpoint
+from gt.data.batches import Batch
+from gt.training import compare, loop
 from gt.training.config import TrainConfig
 from gt.training.loop import train
 from gt.training.resume import STATE, read_record
+from gt.training.step import Step
 from tests.gt.training.runs import settings, write_prose
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -34,6 +37,11 @@ def logged(out: Path) -> list[dict[str, Any]]:
     """Lines of a log without what a clock and the machine say."""
     lines = [json.loads(line) for line in (out / "train_log.jsonl").read_text().splitlines()]
     return [{key: value for key, value in line.items() if key not in TIMES} for line in lines]
+
+
+def fail(line: dict[str, Any]) -> None:
+    """Ends a run at the first line of its log."""
+    raise RuntimeError("killed")
 
 
 def assert_same_run(one: Path, other: Path) -> None:
@@ -192,7 +200,7 @@ def finished(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"seed": 1}, "seed is 1"),
         ({"steps": 4}, "steps is 4, but the run has taken 8 already"),
         ({"overwrite": True}, "both resume and overwrite"),
-        ({"valid": "corpus"}, "the text of prose.txt is"),
+        ({"valid": "corpus"}, "the text of (corpus|validation) is"),
         ({"tokenizer": "none.json"}, "none.json: no such file"),
     ],
     ids=str,
@@ -214,19 +222,105 @@ def test_a_finished_run_is_not_lost_by_mistake_and_may_grow(corpus: Path, tmp_pa
         ValueError, match="holds a run at step 8: give --resume to go on, --overwrite, or another --out"
     ):
         train(settings(corpus, out))
-    train(settings(corpus, out, resume=True, steps=12))
+    train(settings(corpus, out, resume=True, steps=12, model="rwkv6@tiny"))
     assert [line["step"] for line in logged(out)] == [3, 4, 6, 8, 9, 12]
     train(settings(corpus, out, overwrite=True, keep_state=False))
     assert [line["step"] for line in logged(out)] == [3, 4, 6, 8]
-    assert sorted(path.name for path in out.iterdir()) == [
+    assert sorted(path.name for path in out.glob("[!.]*")) == [
         "config.json",
         "model.safetensors",
         "tokenizer.json",
         "train_log.jsonl",
     ]
+    with pytest.raises(ValueError, match=r"holds model.safetensors and nothing to go on from: give --overwrite"):
+        train(settings(corpus, out))
 
 
 def test_a_damaged_state_is_one_line(corpus: Path, tmp_path: Path) -> None:
     (tmp_path / STATE).write_bytes(b"no state")
     with pytest.raises(ValueError, match=r"training_state.safetensors cannot be read .*start anew with overwrite"):
         train(settings(corpus, tmp_path, resume=True))
+
+
+def test_a_run_that_is_overwritten_leaves_nothing_behind_when_it_fails(corpus: Path, tmp_path: Path) -> None:
+    out = train(settings(corpus, tmp_path / "run"))
+    with pytest.raises(ValueError, match="vocab_size is 100"):
+        train(settings(corpus, out, overwrite=True, vocab_size=100))
+    assert inspect_checkpoint(out, registry.resolve("RWKV6@TINY")).step == 8  # not a byte of another was there yet
+    with pytest.raises(RuntimeError, match="killed"):
+        train(settings(corpus, out, overwrite=True, vocab_size=300), fail)
+    assert {path.name for path in out.glob("[!.]*")} == {"tokenizer.json", "train_log.jsonl"}
+    with pytest.raises(ValueError, match="holds no run to resume"):
+        train(settings(corpus, out, resume=True))
+    train(settings(corpus, out))
+
+
+def test_a_log_that_lacks_lines_is_not_filled_up(corpus: Path, tmp_path: Path) -> None:
+    out = train(settings(corpus, tmp_path / "run"))
+    size = (out / "train_log.jsonl").stat().st_size
+    os.truncate(out / "train_log.jsonl", size - 1)
+    with pytest.raises(ValueError, match=rf"train_log.jsonl has {size - 1:,} bytes, its run had written {size:,}"):
+        train(settings(corpus, out, resume=True, steps=9))
+
+
+@pytest.mark.parametrize("what", ["loss", "weight"])
+def test_a_ruined_run_does_not_take_the_place_of_the_last_good_state(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    def broken(step: Step, batch: Batch, number: int) -> Any:
+        loss, norm = working(step, batch, number)
+        if number == 5 and what == "weight":
+            torch.nn.init.constant_(step.parameters[0], float("nan"))
+        return (loss * float("nan") if number == 5 and what == "loss" else loss), norm
+
+    working = Step.__call__
+    monkeypatch.setattr(Step, "__call__", broken)
+    with pytest.raises(FloatingPointError, match=f"a {what} .*is not finite at step 6, which is not saved: lower lr"):
+        train(settings(corpus, tmp_path / "run", log_every=50, eval_every=50, save_every=2))
+    assert read_record(tmp_path / "run")["step"] == 4
+    assert all(tensor.isfinite().all() for tensor in load_file(tmp_path / "run" / "model.safetensors").values())
+
+
+def test_a_resumed_run_may_log_more_often(corpus: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"log_every": 50, "eval_every": 50, "save_every": 7}
+    with pytest.raises(RuntimeError, match="killed"):
+        train(settings(corpus, tmp_path, **options), fail)
+    train(settings(corpus, tmp_path, resume=True, **{**options, "log_every": 5, "steps": 10}))
+    assert [line["step"] for line in logged(tmp_path)] == [10]
+
+
+def test_ctrl_c_acts_at_once_while_text_is_read(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pressed(*arguments: Any) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        pytest.fail("went on reading")
+
+    for module, run in ((loop, train), (compare, lambda config: compare.compare_models(["HY"], config))):
+        monkeypatch.setattr(module, "open_inputs", pressed)
+        with pytest.raises(KeyboardInterrupt):
+            run(settings(corpus, tmp_path / "run"))
+
+
+def test_two_runs_do_not_train_into_one_folder(corpus: Path, tmp_path: Path) -> None:
+    def second(line: dict[str, Any]) -> None:
+        with pytest.raises(ValueError, match=r"another process trains into .*run now: wait for it, or give another"):
+            train(settings(corpus, tmp_path / "run", overwrite=True))
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        train(settings(corpus, tmp_path / "run"), second)
+    with pytest.raises(RuntimeError, match="killed"):  # the folder is free again
+        train(settings(corpus, tmp_path / "run"), fail)
+
+
+def test_training_files_are_compared_in_order_whatever_validates(corpus: Path, tmp_path: Path) -> None:
+    words = corpus.read_text()
+    paths = [tmp_path / folder / "prose.txt" for folder in ("one", "other", "valid")]
+    for path, mark in zip(paths, "qxz", strict=True):
+        path.parent.mkdir()
+        path.write_text(words.replace("e", mark))
+    one, other, valid = map(str, paths)
+    options: dict[str, Any] = {"valid": (valid,), "tokenizer_kind": "char", "steps": 2, "allow_leaks": True}
+    train(settings(corpus, tmp_path / "run", **options, **{"corpus": (one, other)}))
+    for changed in ((other, one), (other, other), (one,)):
+        with pytest.raises(ValueError, match="the text of corpus is"):
+            train(settings(corpus, tmp_path / "run", resume=True, **options, **{"corpus": changed}))
