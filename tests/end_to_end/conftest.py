@@ -68,6 +68,7 @@ def checkpoint(shared: Path, corpus: Path) -> Path:
         if not (path / "config.json").exists():
             torch.set_num_threads(1)
             settings = {"vocab_size": 1024, "steps": 150, "batch_size": 8, "length": 64, "lr": 4e-3, "eval_every": 150}
+            settings["allow_leaks"] = True  # the reference text says some things in several places
             train(TrainConfig(model=MODEL, corpus=(str(corpus),), out=str(path), device="cpu", **settings))  # type: ignore[arg-type]
     return path
 
