@@ -167,7 +167,7 @@ def saved_often(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 # Renames are of the tokenizer twice, then of state, weights and configuration at each save; written by safetensors are
 # state and weights: all of these kills are in the second save.
 @pytest.mark.parametrize(
-    "kill", ["torn:2", "torn:3", "sync:9", "before:5", "after:5", "before:6", "after:6", "after:7"]
+    "kill", ["torn:2", "torn:3", "sync:11", "before:5", "after:5", "before:6", "after:6", "after:7"]
 )
 def test_a_run_killed_in_a_save_goes_on_exactly(corpus: Path, tmp_path: Path, saved_often: Path, kill: str) -> None:
     assert run_killed(corpus, tmp_path / "cut", kill) == -signal.SIGKILL
