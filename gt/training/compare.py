@@ -22,7 +22,7 @@ from gt.models.config import parameter_counts
 from gt.registry import ModelSpec
 from gt.training import resume
 from gt.training.config import TrainConfig
-from gt.training.inputs import Inputs, open_inputs
+from gt.training.inputs import open_inputs
 from gt.training.interrupt import asked_to_stop
 from gt.training.loop import LOG, Report, Run, check_run, exact
 from gt.training.monitor import Gate, finite
@@ -79,7 +79,7 @@ def compare_models(
     with exact(config, device), ExitStack() as held_open:
         for folder in (config.out, *(plan.out for plan in plans)):
             held_open.enter_context(resume.held(Path(folder)))
-        by_seed = _inputs(config, seeds, progress)
+        inputs = open_inputs(config, Path(config.out) / "tokenizer.json", progress)
         stop = held_open.enter_context(asked_to_stop())
         turns: dict[int, _Turns] = {}
         for index, (spec, _) in specs.items():
@@ -90,7 +90,7 @@ def compare_models(
                 report({"model": plan.model, **({"seed": plan.seed} if seeds > 1 else {}), **line})
 
             before = _allocated(device, reset=True)
-            run = Run(spec, plan, by_seed[plan.seed], device, tell, gates)
+            run = Run(spec, plan, inputs, device, tell, gates)
             held_open.enter_context(run.writing())
             turns[index] = _Turns(run)
             turns[index].measure_memory(before)
@@ -226,15 +226,6 @@ def _spec(name: str, config: TrainConfig) -> ModelSpec:
     if "@" in name or name.strip().upper() in registry.ALIASES:
         return registry.resolve(name)
     return registry.resolve(name, registry.resolve(config.model).scale)
-
-
-def _inputs(config: TrainConfig, seeds: int, progress: Callable[[Progress], None]) -> dict[int, Inputs]:
-    """What the runs of each seed read: the same text in another order, by one tokenizer."""
-    tokenizer = Path(config.out) / "tokenizer.json"
-    found = {config.seed: open_inputs(config, tokenizer, progress)}
-    for seed in range(config.seed + 1, config.seed + seeds):
-        found[seed] = open_inputs(replace(config, seed=seed, tokenizer=str(tokenizer)), tokenizer)
-    return found
 
 
 def _allocated(device: torch.device, reset: bool = False) -> int:

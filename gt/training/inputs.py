@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,9 @@ from gt.data.corpus import text_file
 from gt.data.dataset import prepare, refuse_leaks
 from gt.data.leaks import find_leaks
 from gt.data.shards import Progress
-from gt.data.sources import texts
+from gt.data.sources import TOKENIZER_CHARACTERS, texts
 from gt.data.store import MANIFEST, Tokens
-from gt.tokenizers import Tokenizer, train_bpe, train_char
+from gt.tokenizers import Tokenizer, train_tokenizer
 from gt.training import resume
 from gt.training.config import TrainConfig
 from gt.training.stream import StreamBatches, TokenStream
@@ -26,8 +27,6 @@ from gt.training.stream import StreamBatches, TokenStream
 log = logging.getLogger(__name__)
 
 VALID_WINDOWS = 64
-TOKENIZER_CHARACTERS = 200_000_000
-"""Text of `data` that a tokenizer is trained on: more changes it little."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +50,14 @@ class Inputs:
 
     Attributes:
         tokenizer: The tokenizer.
-        batches: Batches of `batch_size * accumulate` sequences.
+        draw: The batches of a seed, of `batch_size * accumulate` sequences.
         valid: What it is validated on.
         tokens: Tokens to train on.
         hashes: Hash of the text to train on and to validate on, in order, and of the tokenizer.
     """
 
     tokenizer: Tokenizer
-    batches: BatchSource
+    draw: Callable[[int], BatchSource]
     valid: tuple[HeldOut, ...]
     tokens: int
     hashes: dict[str, str]
@@ -88,7 +87,7 @@ def _from_files(config: TrainConfig, tokenizer: Path) -> Inputs:
     windows = Batch(valid_stream.spaced_windows(VALID_WINDOWS, config.length + 1), None)
     return Inputs(
         tokenizer=loaded,
-        batches=StreamBatches(stream, config.batch_size * config.accumulate, config.length, config.seed),
+        draw=partial(StreamBatches, stream, config.batch_size * config.accumulate, config.length),
         valid=(HeldOut("validation", windows),),
         tokens=len(stream),
         hashes={"corpus": _hash(train), "validation": _hash(valid), "tokenizer": loaded.sha256},
@@ -136,7 +135,7 @@ def _from_sources(config: TrainConfig, tokenizer: Path, report: Callable[[Progre
             )
     return Inputs(
         tokenizer=loaded,
-        batches=MixtureBatches(dataset.train, config.batch_size * config.accumulate, config.length, config.seed),
+        draw=partial(MixtureBatches, dataset.train, config.batch_size * config.accumulate, config.length),
         valid=valid,
         tokens=sum(len(source.tokens) for source in dataset.train),
         hashes={"data": dataset.sha256, "mixture": _hash(mixture), "tokenizer": loaded.sha256},
@@ -175,14 +174,13 @@ def _provide_tokenizer(config: TrainConfig, documents: Iterable[str], path: Path
             raise ValueError(f"tokenizer {given} is not the one that {path.parent} was started with: leave it out")
         return
 
-    def write(partial: Path) -> None:
+    def write(place: Path) -> None:
         if given is None:
             log.info("training a tokenizer of %d tokens", config.vocab_size)
-            train = train_char if config.tokenizer_kind == "char" else train_bpe
-            train(documents, vocab_size=config.vocab_size, path=partial)
+            train_tokenizer(documents, config.tokenizer_kind, config.vocab_size, place)
         else:
-            partial.write_bytes(given.read_bytes())
-        Tokenizer(partial)
+            place.write_bytes(given.read_bytes())
+        Tokenizer(place)
         resume.remove_run(path.parent)  # now that there is something to put in its place
 
     write_atomically(path, write)

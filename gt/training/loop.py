@@ -138,7 +138,8 @@ class Run:
         self.model = build_model(spec.config(inputs.tokenizer.vocab_size)).to(device)
         warn_of_no_effect(self.model, config, spec.name)
         self.train_step = Step(self.model, config, device)
-        self.train_step.prepare(inputs.batches.batch(0))
+        self.batches = inputs.draw(config.seed)
+        self.train_step.prepare(self.batches.batch(0))
         self.valid_loss: float | None = None
         sample_BT = inputs.valid[0].windows.tokens_BT[:SAMPLE_WINDOWS, :SAMPLE_LENGTH].to(device)
         self.monitor = Monitor(self.model, self.train_step, sample_BT, gates, config.spike_ratio, config.log_every)
@@ -162,7 +163,7 @@ class Run:
         self._started = time.perf_counter() - self.seconds
         config = self.config
         while self.step < stop_at and not stop:
-            batch = self.inputs.batches.batch(self.step)
+            batch = self.batches.batch(self.step)
             loss, norm = self.train_step(batch, self.step)
             self.monitor.saw(loss, batch.weights_BT)
             self.step += 1

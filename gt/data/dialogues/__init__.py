@@ -5,7 +5,7 @@ from gt.data.dialogues.formats import bullet_items
 from gt.data.dialogues.items import CanaryItem
 from gt.data.dialogues.personas import persona_items
 from gt.data.dialogues.recall import recall_items, two_fact_items
-from gt.data.dialogues.scorers import Score, score_bullets, score_facts, score_recall
+from gt.data.dialogues.scorers import Score, score_bullets, score_facts
 
 __all__ = [
     "CanaryItem",
@@ -20,6 +20,5 @@ __all__ = [
     "recall_items",
     "score_bullets",
     "score_facts",
-    "score_recall",
     "two_fact_items",
 ]

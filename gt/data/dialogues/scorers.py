@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 import msgspec
 
@@ -44,14 +43,6 @@ def score_facts(item: CanaryItem, generated: str) -> Score:
     if len(named) < len(item.expected):
         return Score(False, "names a part" if named else "names no value")
     return Score(True)
-
-
-def score_recall(generated: str, answer: str, rivals: Sequence[str]) -> bool:
-    """Whether a generated text gives the answer and none of its rivals, as `score_facts` has it."""
-    item = CanaryItem(
-        template="", kind="", turns=(), control=(), said="", expected=(answer,), rivals=tuple(rivals), candidates=()
-    )
-    return score_facts(item, generated).right
 
 
 def score_bullets(item: CanaryItem, generated: str) -> Score:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gt.data.dialogues import canary_data, recall_items, score_recall
+from gt.data.dialogues import CanaryItem, canary_data, recall_items, score_facts
 
 DATA = canary_data()
 VALUES = [value for values in DATA.kinds.values() for value in values]
@@ -14,6 +14,13 @@ VALUES = [value for values in DATA.kinds.values() for value in values]
 
 def mentions(text, value):
     return re.search(rf"(?<!\w){re.escape(value)}s?(?!\w)", text, re.IGNORECASE) is not None
+
+
+def score_recall(generated, answer, rivals):
+    item = CanaryItem(
+        template="", kind="", turns=(), control=(), said="", expected=(answer,), rivals=tuple(rivals), candidates=()
+    )
+    return score_facts(item, generated).right
 
 
 def test_there_is_enough_of_everything():

@@ -132,7 +132,7 @@ def test_models_that_cannot_be_compared_are_refused(corpus: Path, tmp_path: Path
 
 def test_batches_are_a_function_of_the_step(corpus: Path, tmp_path: Path) -> None:
     config = settings(corpus, tmp_path, accumulate=3)
-    first, second = (open_inputs(config, tmp_path / "tokenizer.json").batches for _ in range(2))
+    first, second = (open_inputs(config, tmp_path / "tokenizer.json").draw(config.seed) for _ in range(2))
     assert first.batch(5).tokens_BT.shape == (6, 33)
     later = first.batch(7).tokens_BT
     assert (second.batch(7).tokens_BT == later).all()
