@@ -114,8 +114,9 @@ def test_a_spike_between_two_lines_is_told_with_its_step() -> None:
         monitor.saw(torch.tensor(loss))
         if number in (4, 8, 10):
             told.append(monitor.interval(number))
-    assert [mean for mean, _ in told] == pytest.approx([2.0, 2.325, 2.45])
-    assert [warnings for _, warnings in told] == [[], ["step 6: spike: loss is 3.200, before it was 2.000"], []]
+    assert [mean for mean, _, _ in told] == pytest.approx([2.0, 2.325, 2.45])
+    assert [highest for _, highest, _ in told] == pytest.approx([2.0, 3.2, 2.9])
+    assert [warnings for _, _, warnings in told] == [[], ["step 6: spike: loss is 3.200, before it was 2.000"], []]
 
 
 def test_gates_wait_for_the_end_of_the_warm_up(tmp_path: Path) -> None:
