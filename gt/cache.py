@@ -31,7 +31,7 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "groundthink"
 
 
-SOURCES = {".py", ".cpp", ".h"}
+SOURCES = {".py", ".cpp", ".h", ".yaml", ".txt"}
 
 
 @cache

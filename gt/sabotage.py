@@ -263,7 +263,7 @@ SABOTAGES: dict[str, Sabotage] = {
     ),
     "growing-state": Sabotage("RWKV's state grows by 1% with every token", "D1", faults.growing_state(0.01), _RWKV),
     "slowly-growing-state": Sabotage(
-        "RWKV's state grows by 0.1% with every token", "D1-long", faults.growing_state(0.001), _RWKV
+        "RWKV's state grows by 0.3% with every token", "D1-long", faults.growing_state(0.003), _RWKV
     ),
     "collapsed-states": Sabotage("every text leaves the same states", "D2", faults.collapsed_states, _STATES),
     "unread-state": Sabotage("Mamba's state is written and never read", "D3", faults.unread_state, _MAMBA),

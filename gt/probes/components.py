@@ -34,7 +34,8 @@ def contribution(subject: Subject) -> tuple[Measurement, ...]:
     """D3: rise of the loss when a component's state is zeroed after every 32 tokens, for each component.
 
     Scored are the tokens after the first 32 of 32 texts of 256, each text against itself; what else is carried (token
-    shift, convolution) stays. The component whose interval reaches lowest comes first.
+    shift, convolution) stays. The component whose interval reaches lowest comes first; the smallest upper end of the
+    intervals says whether a state is dead.
 
     Recorded: the rise when the component's output is zeroed (which removes Mamba's convolution and skip as well), the
     ratio of the rises RWKV / Mamba, and the smallest share of the norm of the states.
@@ -69,6 +70,8 @@ def contribution(subject: Subject) -> tuple[Measurement, ...]:
         )
         for name in order
     ]
+    component, upper = least({name: interval[2] for name, interval in intervals.items()})
+    found.append(measured("state_rise_upper_end", upper, unit="nats", n=len(intact), note=component))
     found += [
         measured(f"output_loss_rise_{name}", rise[0], unit="nats", n=len(some_BT), ci95=rise[1:])
         for name, rise in silenced.items()

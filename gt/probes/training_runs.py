@@ -221,7 +221,12 @@ def against_gpt2(subject: Subject) -> tuple[Measurement, ...]:
             note=f"loss {mean:.2f}, GPT2 {gpt2_mean:.2f} nats",
             detail={"baseline_sha256": baseline.sha256},
         ),
+        measured("parameter_ratio", _parameters(subject.trained_model) / _parameters(gpt2)),
     )
+
+
+def _parameters(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def _built(info: CheckpointInfo) -> nn.Module:

@@ -33,7 +33,19 @@ def test_a_line_of_a_hybrid_is_complete(tmp_path: Path) -> None:
     lines = [json.loads(line, parse_constant=pytest.fail) for line in log.splitlines()]
     line = lines[-1]
     assert line.keys() == {
-        *("step", "tokens", "loss", "loss_mean", "perplexity", "grad_norm", "lr", "lrs", "grad_norms", "rm_ratio"),
+        *(
+            "step",
+            "tokens",
+            "loss",
+            "loss_mean",
+            "loss_max",
+            "perplexity",
+            "grad_norm",
+            "lr",
+            "lrs",
+            "grad_norms",
+            "rm_ratio",
+        ),
         *("entropy", "activation_variance", "variance_ratio", "state_norm", "gate_mean", "gate_spread", "memory_mib"),
         *("valid_loss", "valid_perplexity", "warnings", "tokens_per_s", "seconds"),
     }
