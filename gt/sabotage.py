@@ -271,7 +271,7 @@ SABOTAGES: dict[str, Sabotage] = {
     "detached-state": Sabotage(
         "no gradient reaches the state that Mamba begins a call with", "D5", faults.detached_state, _RWKV | _MAMBA
     ),
-    "stuck-gate": Sabotage("the fusion lets 1% of Mamba through", "D6", faults.stuck_gate, _RWKV | _MAMBA),
+    "stuck-gate": Sabotage("the fusion lets 0.01% of Mamba through", "D6", faults.stuck_gate, _RWKV | _MAMBA),
     "capped-logits": Sabotage("logits are capped at 3", "L1", faults.capped_logits),
     "lost-moments": Sabotage("a resumed run begins with a new optimiser", "L3", faults.lost_moments),
     "spiky-training": Sabotage("a loss in the training log is three times as high", "L4", faults.spiky_log),
