@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -16,6 +16,8 @@ from filelock import FileLock
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from gt.subject import Subject
 
 
 log = logging.getLogger(__name__)
@@ -92,3 +94,52 @@ class Entry:
             partial.replace(self.path)
         except (OSError, SafetensorError) as error:
             log.warning("not cached: %s", error)
+
+
+Result = tuple[dict[str, Any], "dict[str, Tensor]"]
+
+
+def remembered(subject: Subject, what: str, compute: Callable[[], Result], **key: Any) -> tuple[Result, bool]:
+    """What a training inside a check came to: computed once for everything that can change it.
+
+    With --gt-fresh only what this very run computed (in another process) is taken.
+
+    Args:
+        subject: What is trained.
+        what: Kind of result.
+        compute: Trains; returns a record of JSON types and named tensors.
+        **key: What can change the result beside the subject.
+
+    Returns:
+        The result, and whether an earlier run computed it.
+    """
+    from gt.kernels import resolve
+
+    request = subject.plan.request
+    whole = {
+        "model": subject.identity,
+        "sabotage": request.sabotage,
+        "seed": subject.seed,
+        "corpus": subject.corpus.sha256,
+        "tokenizer": subject.tokenizer.sha256,
+        "kernels": {op: resolve(op, subject.device.type).backend.name for op in subject.ops},
+        "environment": subject.environment(),
+    }
+    entry = Entry(what, whole | key)
+    with entry.lock():
+        found = entry.read()
+        if found is not None and (not request.fresh or found[0]["run_id"] == request.run_id):
+            return found, found[0]["run_id"] != request.run_id
+        record, tensors = compute()
+        # JSON has no NaN, and a run that broke off is quick to repeat.
+        if _is_finite(record):
+            entry.write({**record, "run_id": request.run_id}, tensors)
+    return (record, tensors), False
+
+
+def _is_finite(record: dict[str, Any]) -> bool:
+    try:
+        json.dumps(record, allow_nan=False)
+    except ValueError:
+        return False
+    return True

@@ -133,6 +133,11 @@ def _inspect_folder(path: Path, spec: ModelSpec) -> CheckpointInfo:
     )
 
 
+def read_training(path: Path) -> dict[str, Any]:
+    """Settings and outcome of the run that made a checkpoint folder, as its `config.json` has them."""
+    return msgspec.json.decode((path / "config.json").read_bytes(), type=_Header).training
+
+
 def inspect_user_checkpoint(path: Path) -> CheckpointInfo:
     """Check the weights of a model of the user's own as far as headers go; what fits is known once it is built.
 

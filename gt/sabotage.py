@@ -10,6 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from gt import faults
+from gt.planting import UNDO, change_state, clear, parts, wrap
+
+__all__ = ["SABOTAGES", "Sabotage", "clear", "plant"]
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -41,37 +46,13 @@ def plant(name: str, model: nn.Module) -> None:
     SABOTAGES[name].plant(model)
 
 
-_replaced_backends: dict[str, Any] = {}
-
-
-def clear() -> None:
-    """Take back what a fault changed outside its model, before another subject is loaded."""
-    if _replaced_backends:
-        from gt.kernels import dispatch
-
-        dispatch.BACKENDS.update(_replaced_backends)
-        _replaced_backends.clear()
-
-
-def _wrap(module: nn.Module, around: Callable[..., Any]) -> None:
-    """Replace a module's forward by around(forward, *args, **kwargs)."""
-    forward = module.forward
-    module.forward = lambda *args, **kwargs: around(forward, *args, **kwargs)
-
-
-def _parts(model: nn.Module, name: str) -> list[nn.Module]:
-    """The modules of that name in every block that has one."""
-    return [
-        module for block in model.get_submodule("blocks").children() if (module := getattr(block, name)) is not None
-    ]
-
-
 def _wrong_kernel(model: nn.Module) -> None:
     """The model is whole; the op that it runs on is not."""
     from gt.kernels import dispatch
 
     clear()
-    _replaced_backends["wkv6"] = fast, *rest = dispatch.BACKENDS["wkv6"]
+    whole = fast, *rest = dispatch.BACKENDS["wkv6"]
+    UNDO.append(lambda: dispatch.BACKENDS.update(wkv6=whole))
     run = fast.run
 
     def wrong_bonus(r: Tensor, k: Tensor, v: Tensor, w: Tensor, u: Tensor, state: Tensor | None = None) -> Any:
@@ -96,7 +77,7 @@ def _leaking_future(model: nn.Module) -> None:
         following = torch.cat([out[:, 1:], out[:, -1:]], dim=1)
         return out + 0.01 * following
 
-    _wrap(model.get_submodule("blocks.0.mix_norm"), around)
+    wrap(model.get_submodule("blocks.0.mix_norm"), around)
 
 
 def _dropped_state(model: nn.Module) -> None:
@@ -105,8 +86,8 @@ def _dropped_state(model: nn.Module) -> None:
     def around(forward: Any, x: Tensor, state: LayerState | None = None) -> Any:
         return forward(x, None)
 
-    for mixer in _parts(model, "rwkv"):
-        _wrap(mixer, around)
+    for mixer in parts(model, "rwkv"):
+        wrap(mixer, around)
 
 
 def _batch_leak(model: nn.Module) -> None:
@@ -114,15 +95,15 @@ def _batch_leak(model: nn.Module) -> None:
         out: Tensor = forward(x)
         return out - 0.01 * out.mean(dim=0, keepdim=True)
 
-    _wrap(model.get_submodule("norm"), around)
+    wrap(model.get_submodule("norm"), around)
 
 
 def _unreached_mixers(model: nn.Module) -> None:
     def around(forward: Any, *outputs: Tensor) -> Any:
         return forward(*(output.detach() for output in outputs))
 
-    for fusion in _parts(model, "fusion"):
-        _wrap(fusion, around)
+    for fusion in parts(model, "fusion"):
+        wrap(fusion, around)
 
 
 def _loud_embedding(model: nn.Module) -> None:
@@ -145,8 +126,8 @@ def _dead_mamba(model: nn.Module) -> None:
         out, new_state = forward(x, state)
         return out * 0, new_state
 
-    for mixer in _parts(model, "mamba"):
-        _wrap(mixer, around)
+    for mixer in parts(model, "mamba"):
+        wrap(mixer, around)
 
 
 def _missing_layer(model: nn.Module) -> None:
@@ -164,19 +145,7 @@ def _missing_layer(model: nn.Module) -> None:
             for e in out
         )
 
-    _wrap(model, around)
-
-
-def _change_state(component: str, part: str, change: Callable[[Tensor], Tensor]) -> Callable[[nn.Module], None]:
-    def plant_it(model: nn.Module) -> None:
-        def around(forward: Any, x: Tensor, state: LayerState | None = None) -> Any:
-            out, new_state = forward(x, state)
-            return out, new_state | {part: change(new_state[part])}
-
-        for mixer in _parts(model, component):
-            _wrap(mixer, around)
-
-    return plant_it
+    wrap(model, around)
 
 
 def _eval_noise(model: nn.Module) -> None:
@@ -186,8 +155,8 @@ def _eval_noise(model: nn.Module) -> None:
     def around(forward: Any, x: Tensor) -> Tensor:
         return torch.nn.functional.dropout(forward(x), 0.1, training=True)
 
-    for norm in _parts(model, "mix_norm"):
-        _wrap(norm, around)
+    for norm in parts(model, "mix_norm"):
+        wrap(norm, around)
 
 
 def _deaf(model: nn.Module) -> None:
@@ -197,7 +166,7 @@ def _deaf(model: nn.Module) -> None:
         out: Tensor = forward(x)
         return out * 1e-6
 
-    _wrap(model.get_submodule("norm"), around)
+    wrap(model.get_submodule("norm"), around)
 
 
 def _same_memory(tensor: Tensor) -> Tensor:
@@ -214,7 +183,7 @@ def _between_calls(change: Callable[[ModelState], ModelState | None]) -> Callabl
         def around(forward: Any, tokens: Tensor, state: ModelState | None = None, **kwargs: Any) -> Any:
             return forward(tokens, state=None if state is None else change(state), **kwargs)
 
-        _wrap(model, around)
+        wrap(model, around)
 
     return plant_it
 
@@ -256,7 +225,7 @@ def _forgetting(forgets: Callable[[Tensor, Tensor], Tensor]) -> Callable[[nn.Mod
             counted = {"sabotage_calls": calls + 1, "sabotage_read": read + tokens.shape[1]}
             return logits, ModelState({**new_state.tensors, **counted}, new_state.gate), *rest
 
-        _wrap(model, around)
+        wrap(model, around)
 
     return plant_it
 
@@ -279,18 +248,34 @@ SABOTAGES: dict[str, Sabotage] = {
     "unreached-mixers": Sabotage("no gradient reaches the mixers", "G1e", _unreached_mixers, _RWKV | _MAMBA),
     "loud-embedding": Sabotage("embedding and head are initialised 50 times too large", "G2", _loud_embedding),
     "reversed-gradient": Sabotage("gradients have the wrong sign", "G3", _reversed_gradient),
+    "stuck-state": Sabotage("Mamba's state is not updated after the first call", "G3.5", faults.stuck_state, _MAMBA),
     "dead-mamba": Sabotage("Mamba's output is zero", "G4", _dead_mamba, _RWKV | _MAMBA),
     "missing-layer": Sabotage("the last layer's state is not handed out", "S0", _missing_layer, _STATES),
     "exploding-state": Sabotage(
-        "RWKV's state is 10,000 times too large", "S1", _change_state("rwkv", "rwkv_state", lambda t: t * 1e4), _RWKV
+        "RWKV's state is 10,000 times too large", "S1", change_state("rwkv", "rwkv_state", lambda t: t * 1e4), _RWKV
     ),
     "frozen-state": Sabotage(
-        "Mamba's state stays at zero", "S2", _change_state("mamba", "mamba_state", lambda t: t * 0), _MAMBA
+        "Mamba's state stays at zero", "S2", change_state("mamba", "mamba_state", lambda t: t * 0), _MAMBA
     ),
     "eval-noise": Sabotage("dropout is on in evaluation", "S3", _eval_noise, _STATES),
     "constant-state": Sabotage(
-        "Mamba's state hardly depends on the input", "S4", _change_state("mamba", "mamba_state", _same_memory), _MAMBA
+        "Mamba's state hardly depends on the input", "S4", change_state("mamba", "mamba_state", _same_memory), _MAMBA
     ),
+    "growing-state": Sabotage("RWKV's state grows by 1% with every token", "D1", faults.growing_state(0.01), _RWKV),
+    "slowly-growing-state": Sabotage(
+        "RWKV's state grows by 0.3% with every token", "D1-long", faults.growing_state(0.003), _RWKV
+    ),
+    "collapsed-states": Sabotage("every text leaves the same states", "D2", faults.collapsed_states, _STATES),
+    "unread-state": Sabotage("Mamba's state is written and never read", "D3", faults.unread_state, _MAMBA),
+    "short-sight": Sabotage("everything is forgotten every 64 tokens", "D4", faults.short_sight(64)),
+    "detached-state": Sabotage(
+        "no gradient reaches the state that Mamba begins a call with", "D5", faults.detached_state, _RWKV | _MAMBA
+    ),
+    "stuck-gate": Sabotage("the fusion lets 0.01% of Mamba through", "D6", faults.stuck_gate, _RWKV | _MAMBA),
+    "capped-logits": Sabotage("logits are capped at 3", "L1", faults.capped_logits),
+    "lost-moments": Sabotage("a resumed run begins with a new optimiser", "L3", faults.lost_moments),
+    "spiky-training": Sabotage("a loss in the training log is three times as high", "L4", faults.spiky_log),
+    "shifted-embedding": Sabotage("the tokenizer's ids are off by one", "L5", faults.shifted_embedding),
     "deaf": Sabotage("the input does not reach the head", "L2", _deaf),
     "state-reset": Sabotage("every call begins without a state", "C1a", _between_calls(lambda state: None), _TALKS),
     "memory-96": _short_memory(96, "C1b-lite"),

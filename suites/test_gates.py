@@ -56,6 +56,12 @@ def test_mini_training_learns(subject: Subject, judge: Judge) -> None:
     judge(probes.learning.mini_training(subject))
 
 
+@check("G3.5")
+def test_states_move(subject: Subject, judge: Judge) -> None:
+    """Outputs vary with the text, and the state moves with it."""
+    judge(probes.diagnostics.movement(subject))
+
+
 @check("G4")
 def test_components_are_balanced(subject: Subject, judge: Judge) -> None:
     """Both components receive gradients of comparable size."""

@@ -1,9 +1,17 @@
-"""Comparing tensors."""
+"""Comparing tensors, and finding the worst of several values."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+
+from gt.stats import mean_interval
+
+Interval = tuple[float, float, float]
+"""A mean, and the lower and upper end of its 95% interval."""
 
 
 def relative_error(got: Tensor, expected: Tensor) -> float:
@@ -26,3 +34,13 @@ def least(values: dict[str, float]) -> tuple[str, float]:
 def worst(errors: dict[str, float]) -> tuple[str, float]:
     """The entry with the largest value; one that is NaN before all others."""
     return max(errors.items(), key=lambda entry: (entry[1] != entry[1], entry[1]))
+
+
+def finite_values(values: dict[str, float]) -> dict[str, float | None]:
+    """The values as JSON knows them: None where one is not finite."""
+    return {key: value if math.isfinite(value) else None for key, value in values.items()}
+
+
+def finite_interval(values: Sequence[float]) -> Interval:
+    """Mean of independent values with its 95% interval, as `gt.stats.mean_interval`; NaN where one is not finite."""
+    return mean_interval(values) if all(map(math.isfinite, values)) else (math.nan,) * 3

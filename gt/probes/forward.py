@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from gt.measurement import Measurement, measured
 from gt.models.state import ModelState
-from gt.probes.compare import relative_error, worst
-from gt.stats import mean_interval
+from gt.probes.compare import finite_interval, relative_error, worst
 
 if TYPE_CHECKING:
     from gt.subject import Subject
@@ -108,7 +107,7 @@ def init_entropy(subject: Subject) -> tuple[Measurement, ...]:
     """
     log_p = subject.build()(subject.windows(8, 128, apart=True))[:, -1].double().log_softmax(-1)
     entropies: list[float] = (-(log_p.exp() * log_p).sum(-1)).tolist()
-    mean, low, high = mean_interval(entropies) if all(map(math.isfinite, entropies)) else (math.nan,) * 3
+    mean, low, high = finite_interval(entropies)
     scale = math.log(subject.vocab_size)
     return (
         measured("entropy_share", mean / scale, n=len(entropies), ci95=(low / scale, high / scale)),

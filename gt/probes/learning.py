@@ -1,4 +1,4 @@
-"""G3 and L2: does a fresh model learn, and does the trained one know more than word counts?"""
+"""G3, L1 and L2: does a fresh model learn, also by heart, and does the trained one know more than word counts?"""
 
 from __future__ import annotations
 
@@ -7,16 +7,22 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gt.cache import remembered
 from gt.measurement import Measurement, measured
-from gt.stats import mean_interval
+from gt.probes.compare import finite_interval
+from gt.training.mini import CLIP, LENGTH, LR
+from gt.training.optim import make_optimizer, train_step
 
 if TYPE_CHECKING:
     from gt.subject import Subject
 
 VALID_WINDOWS, VALID_LENGTH = 32, 257
+
+SAMPLES, MOST_STEPS, LEARNED = 10, 500, 0.1
+"""L1: what is learned by heart, for how long, and the loss in nats at which training stops (checks.md [S])."""
 
 
 def mini_training(subject: Subject) -> tuple[Measurement, ...]:
@@ -38,6 +44,46 @@ def mini_training(subject: Subject) -> tuple[Measurement, ...]:
     return tuple(msgspec.structs.replace(m, cached=run.cached) for m in found)
 
 
+def overfit(subject: Subject) -> tuple[Measurement, ...]:
+    """L1: loss of a fresh model on 10 samples of 64 tokens after at most 500 steps on them; mean over the samples.
+
+    Stops when the loss of a step is 0.1 or less. AdamW 1e-3, all samples in every step, so that what is missed is
+    capacity or gradient and not luck.
+    """
+    (record, _), cached = remembered(subject, "overfit", lambda: (_learn_by_heart(subject), {}))
+    value, low, high = finite_interval(record["final"])
+    note = f"{record['losses'][0]:.2f} nats at first, {len(record['losses'])} steps"
+    losses = [round(loss, 4) for loss in record["losses"] if math.isfinite(loss)]
+    found = (
+        measured("final_loss", value, unit="nats", n=SAMPLES, ci95=(low, high), note=note, detail={"losses": losses}),
+        measured("steps", len(record["losses"])),
+    )
+    return tuple(msgspec.structs.replace(one, cached=cached) for one in found)
+
+
+@torch.enable_grad()
+def _learn_by_heart(subject: Subject) -> dict[str, list[float]]:
+    """Loss of every step, and of every sample at the end."""
+    model = subject.build()
+    optimizer = make_optimizer(model, LR)
+    samples_BT = subject.train_tokens.spaced_windows(SAMPLES, LENGTH + 1).to(subject.device)
+    losses: list[float] = []
+    while len(losses) < MOST_STEPS and not (losses and (losses[-1] <= LEARNED or not math.isfinite(losses[-1]))):
+        loss, _ = train_step(model, optimizer, samples_BT, CLIP)
+        losses.append(float(loss))
+        subject.progress(len(losses), MOST_STEPS, f"loss {losses[-1]:.2f}")
+    with torch.no_grad():
+        return {"losses": losses, "final": window_losses(model, samples_BT)}
+
+
+def window_losses(model: nn.Module, windows_BT: Tensor) -> list[float]:
+    """Mean loss of each window, in nats."""
+    logits = model(windows_BT[:, :-1])
+    loss = F.cross_entropy(logits.flatten(0, 1).float(), windows_BT[:, 1:].flatten(), reduction="none")
+    losses: list[float] = loss.view(len(windows_BT), -1).mean(1).tolist()
+    return losses
+
+
 @torch.no_grad()
 def naive_baseline(subject: Subject) -> tuple[Measurement, ...]:
     """L2: by how much the validation loss is below the best of three models that do not read.
@@ -50,11 +96,9 @@ def naive_baseline(subject: Subject) -> tuple[Measurement, ...]:
     targets = windows[:, 1:]
     losses: list[float] = []
     for batch in windows.split(8):
-        logits = model(batch[:, :-1])
-        loss = F.cross_entropy(logits.flatten(0, 1).float(), batch[:, 1:].flatten(), reduction="none")
-        losses += loss.view(len(batch), -1).mean(1).tolist()
+        losses += window_losses(model, batch)
         subject.progress(len(losses), len(windows), "validation loss")
-    loss_mean, low, high = mean_interval(losses) if all(map(math.isfinite, losses)) else (math.nan,) * 3
+    loss_mean, low, high = finite_interval(losses)
     baselines = _baselines(subject.train_tokens.tokens, targets.cpu(), subject.vocab_size)
     best = min(baselines, key=baselines.__getitem__)
     reduction = 1 - loss_mean / baselines[best]

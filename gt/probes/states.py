@@ -13,29 +13,11 @@ from torch import Tensor
 from gt.measurement import Measurement, measured
 from gt.models.config import ModelConfig, state_shapes
 from gt.models.state import ModelState
-from gt.probes.compare import least, worst
+from gt.probes.compare import finite_values, least, worst
+from gt.probes.recurrent import final_state, recurrent
 
 if TYPE_CHECKING:
     from gt.subject import Subject
-
-SUFFIX = "_state"
-
-
-def _recurrent(state: ModelState) -> dict[str, Tensor]:
-    """The recurrent states proper, by component: {"rwkv": [B, L, ...], "mamba": [B, L, ...]}.
-
-    In a model of the user's own they are those whose name ends as ours do, or all where none does.
-    """
-    names = [name for name in state.tensors if name.endswith(SUFFIX)] or list(state.tensors)
-    parts = {name.removesuffix(SUFFIX): state[name].double() for name in names}
-    return {name: part[:, None] if part.ndim == 2 else part for name, part in parts.items()}
-
-
-@torch.no_grad()
-def _final_state(subject: Subject, windows: Tensor, trained: bool = False) -> ModelState:
-    model = subject.trained_model if trained else subject.model
-    state: ModelState = model(windows, return_states=True)[1]
-    return state
 
 
 def shapes(subject: Subject) -> tuple[Measurement, ...]:
@@ -47,7 +29,7 @@ def shapes(subject: Subject) -> tuple[Measurement, ...]:
     if subject.plan.config is None:
         return _constant_shapes(subject)
     batch = 3
-    state = _final_state(subject, subject.windows(batch, 32))
+    state = final_state(subject, subject.windows(batch, 32))
     config = subject.config
     expected = state_shapes(config) if isinstance(config, ModelConfig) else config.state_shapes()
     wrong: list[str] = []
@@ -66,7 +48,7 @@ def shapes(subject: Subject) -> tuple[Measurement, ...]:
 
 def _constant_shapes(subject: Subject) -> tuple[Measurement, ...]:
     batch = 3
-    early, late = (_final_state(subject, subject.windows(batch, length)) for length in (32, 64))
+    early, late = (final_state(subject, subject.windows(batch, length)) for length in (32, 64))
     wrong: list[str] = []
     for name, tensor in late.tensors.items():
         before = list(early[name].shape) if name in early else None
@@ -80,7 +62,7 @@ def _constant_shapes(subject: Subject) -> tuple[Measurement, ...]:
 
 def health(subject: Subject) -> tuple[Measurement, ...]:
     """S1: after 256 tokens of real text, per layer and component: finite, norm, root mean square. The worst counts."""
-    state = _recurrent(_final_state(subject, subject.windows(4, 256)))
+    state = recurrent(final_state(subject, subject.windows(4, 256)))
     finite = sum(int(torch.isfinite(t).sum()) for t in state.values()) / sum(t.numel() for t in state.values())
     norms: dict[str, float] = {}
     sizes: dict[str, float] = {}
@@ -93,13 +75,9 @@ def health(subject: Subject) -> tuple[Measurement, ...]:
     largest, rms = worst(sizes)
     return (
         measured("finite_share", finite),
-        measured("min_norm", norm, n=len(norms), note=smallest, detail=_finite(norms)),
-        measured("max_rms", rms, n=len(sizes), note=largest, detail=_finite(sizes)),
+        measured("min_norm", norm, n=len(norms), note=smallest, detail=finite_values(norms)),
+        measured("max_rms", rms, n=len(sizes), note=largest, detail=finite_values(sizes)),
     )
-
-
-def _finite(values: dict[str, float]) -> dict[str, float | None]:
-    return {key: value if math.isfinite(value) else None for key, value in values.items()}
 
 
 def evolution(subject: Subject) -> tuple[Measurement, ...]:
@@ -108,7 +86,7 @@ def evolution(subject: Subject) -> tuple[Measurement, ...]:
     Eight texts of 128 tokens, each against the next.
     """
     windows = subject.windows(8, 128, apart=True)
-    state = _recurrent(_final_state(subject, windows))
+    state = recurrent(final_state(subject, windows))
     distances: dict[str, float] = {}
     relative: dict[str, float] = {}
     for component, tensor in state.items():
@@ -120,8 +98,8 @@ def evolution(subject: Subject) -> tuple[Measurement, ...]:
         relative[component] = float((gaps / norms).mean()) if norms.all() else 0.0
     (nearest, distance), (relatively, share) = least(distances), least(relative)
     return (
-        measured("min_difference", distance, n=len(windows), note=nearest, detail=_finite(distances)),
-        measured("min_relative_difference", share, n=len(windows), note=relatively, detail=_finite(relative)),
+        measured("min_difference", distance, n=len(windows), note=nearest, detail=finite_values(distances)),
+        measured("min_relative_difference", share, n=len(windows), note=relatively, detail=finite_values(relative)),
     )
 
 
@@ -154,7 +132,7 @@ def contribution(subject: Subject) -> tuple[Measurement, ...]:
     Scale-free: rescaling a key moves the raw ratios (recorded) 100x at equal loss. Sixteen texts of 128 tokens.
     """
     windows = subject.windows(16, 128, apart=True)
-    state = _recurrent(_final_state(subject, windows, trained=True))
+    state = recurrent(final_state(subject, windows, trained=True))
     shares: dict[str, float] = {}
     variances: dict[str, float] = {}
     norms: dict[str, float] = {}
@@ -165,9 +143,9 @@ def contribution(subject: Subject) -> tuple[Measurement, ...]:
         norms[component] = float(tensor.flatten(1).norm(dim=-1).mean())
     component, share = least(shares)
     note = "; ".join(filter(None, (component, subject.trained_note)))
-    found = [measured("min_variance_share", share, n=len(windows), note=note, detail=_finite(shares))]
+    found = [measured("min_variance_share", share, n=len(windows), note=note, detail=finite_values(shares))]
     if {"rwkv", "mamba"} <= state.keys():
         for metric, values in (("variance_ratio", variances), ("norm_ratio", norms)):
             ratio = values["rwkv"] / values["mamba"] if values["mamba"] else math.inf
-            found.append(measured(metric, ratio, n=len(windows), detail=_finite(values)))
+            found.append(measured(metric, ratio, n=len(windows), detail=finite_values(values)))
     return tuple(found)

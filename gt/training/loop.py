@@ -254,12 +254,13 @@ class Run:
         config, step, monitor = self.config, self.step, self.monitor
         rates = {name: learning_rate(config, name, step - 1) for name in (*COMPONENTS, REST)}
         seconds = time.perf_counter() - self._started
-        mean, warnings = monitor.interval(step)
+        mean, highest, warnings = monitor.interval(step)
         line: dict[str, Any] = {
             "step": step,
             "tokens": self.tokens,
             "loss": loss,
             "loss_mean": mean,
+            "loss_max": highest,
             "perplexity": perplexity(mean),
             "grad_norm": norm,
             "lr": rates[REST],

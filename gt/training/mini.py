@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from gt.cache import Entry
-from gt.kernels import resolve
+from gt.cache import Result, remembered
 from gt.training.optim import make_optimizer, train_step
 
 if TYPE_CHECKING:
@@ -45,37 +44,18 @@ def mini_training(subject: Subject) -> MiniTraining:
 
     Stops at the first loss or norm that is not finite.
     """
-    request = subject.plan.request
     steps = subject.g3_steps
-    entry = Entry(
-        "mini-training",
-        {
-            "model": subject.identity,
-            "sabotage": request.sabotage,
-            "seed": subject.seed,
-            "steps": steps,
-            "corpus": subject.corpus.sha256,
-            "tokenizer": subject.tokenizer.sha256,
-            "kernels": {op: resolve(op, subject.device.type).backend.name for op in subject.ops},
-            "environment": subject.environment(),
-        },
-    )
-    with entry.lock():
-        found = entry.read()
-        # With --gt-fresh only what this very run computed (in another process) is taken.
-        if found is not None and (not request.fresh or found[0]["run_id"] == request.run_id):
-            record, weights = found
-            return MiniTraining(record["losses"], record["norms"], weights, record["run_id"] != request.run_id)
-        result = _train(subject, steps)
-        # JSON has no NaN, and a run that broke off is quick to repeat.
-        if all(map(math.isfinite, result.losses + result.norms)):
-            record = {"run_id": request.run_id, "losses": result.losses, "norms": result.norms}
-            entry.write(record, result.weights)
-    return result
+
+    def compute() -> Result:
+        losses, norms, weights = _train(subject, steps)
+        return {"losses": losses, "norms": norms}, weights
+
+    (record, weights), cached = remembered(subject, "mini-training", compute, steps=steps)
+    return MiniTraining(record["losses"], record["norms"], weights, cached)
 
 
 @torch.enable_grad()  # it may be asked for from within a probe that needs no gradients itself
-def _train(subject: Subject, steps: int) -> MiniTraining:
+def _train(subject: Subject, steps: int) -> tuple[list[float], list[float], dict[str, Tensor]]:
     model = subject.build()
     optimizer = make_optimizer(model, LR)
     batches = subject.train_tokens.random_windows(BATCH_SIZE, LENGTH, subject.seed)
@@ -92,4 +72,4 @@ def _train(subject: Subject, steps: int) -> MiniTraining:
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in model.state_dict().items()
     }
-    return MiniTraining(losses, norms, weights, cached=False)
+    return losses, norms, weights

@@ -101,8 +101,8 @@ class Monitor:
             "memory_mib": memory_mib(self.sample_BT.device),
         }
 
-    def interval(self, last_step: int) -> tuple[float, list[str]]:
-        """Mean loss since the last line, and a warning of the highest if it is a spike; begins the next interval.
+    def interval(self, last_step: int) -> tuple[float, float, list[str]]:
+        """Mean and highest loss since the last line, and a warning of the highest if it is a spike; begins the next.
 
         Args:
             last_step: Number of the last step seen, from 1.
@@ -120,7 +120,7 @@ class Monitor:
             warnings.append(f"step {step}: spike: loss is {losses[highest]:.3f}, before it was {before:.3f}")
         mean = sum(losses) / len(losses)
         self.previous_mean = mean if math.isfinite(mean) else None
-        return mean, warnings
+        return mean, losses[highest], warnings
 
     def judge(self, line: dict[str, Any], step: int) -> list[str]:
         """Warnings of values that have left their band since the last line."""

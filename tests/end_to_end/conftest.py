@@ -84,7 +84,17 @@ class Probed:
 
 def probe(subject: Any, check: str) -> Probed:
     """Measure and judge as the suite does, without a session."""
-    from gt.probes import canaries, forward, gradients, kernels, learning, states
+    from gt.probes import (
+        canaries,
+        components,
+        diagnostics,
+        forward,
+        gradients,
+        kernels,
+        learning,
+        states,
+        training_runs,
+    )
 
     probes: dict[str, Callable[[Any], tuple[Measurement, ...]]] = {
         "G0": kernels.resolution_and_agreement,
@@ -95,13 +105,24 @@ def probe(subject: Any, check: str) -> Probed:
         "G1e": gradients.reach,
         "G2": forward.init_entropy,
         "G3": learning.mini_training,
+        "G3.5": diagnostics.movement,
         "G4": gradients.component_balance,
         "S0": states.shapes,
         "S1": states.health,
         "S2": states.evolution,
         "S3": states.determinism,
         "S4": states.contribution,
+        "D1": diagnostics.divergence,
+        "D1-long": partial(diagnostics.divergence, length=8192),
+        "D2": diagnostics.collapse,
+        "D3": components.contribution,
+        "D4": diagnostics.information_flow,
+        "D5": components.coupling,
+        "D6": components.flow_share,
+        "L1": learning.overfit,
         "L2": learning.naive_baseline,
+        "L3": training_runs.resuming,
+        "L4": training_runs.training_log,
         **{name: partial(canaries.measure, check=name) for name in canaries.CANARIES},
     }
     measurements = probes[check](subject)

@@ -27,12 +27,15 @@ def test_a_healthy_model_passes_and_its_true_verdict_is_hold(
     result = real.runpytest("-m", "graduation", *subject_options, "--scorecard", "out.json")
     scored = card(real)
     found = statuses(scored)
-    assert list(found) == "G0 G1a G1b G1c G1d G1e G2 G3 G4 S0 S1 S2 S3 S4 L2 C1a C1b-lite".split()
+    checks = "G0 G1a G1b G1c G1d G1e G2 G3 G3.5 G4 S0 S1 S2 S3 S4 D1 D2 D3 D4 L1 L2 L3 C1a C1b-lite"
+    assert list(found) == checks.split()
     told = {check["id"]: check["reason"] for check in scored["checks"]}
     for id_, status in found.items():
         if id_.startswith("C1"):
             assert status == "FAIL", told[id_]
-        elif id_ in ("G0", "G3", "G4"):  # G0: no compiler; G4: RWKV's share is small in every model of this kind
+        # G0: no compiler. The others: RWKV's share is small in every model of this kind, and after 150 steps of 64
+        # tokens its state is worth little yet, and the first of 256 tokens are nearly forgotten.
+        elif id_ in ("G0", "G3", "G4", "D1", "D3", "D4"):
             assert status in ("PASS", "WARN"), told[id_]
         else:
             assert status == "PASS", told[id_]
@@ -151,7 +154,7 @@ def test_an_earlier_measurement_is_used_again_and_said_to_be(
 ) -> None:
     for _ in range(2):
         started = time.perf_counter()
-        real.runpytest("-k", "G3", *subject_options, "--scorecard=out.json")
+        real.runpytest("-k", "G3 and not G3.5", *subject_options, "--scorecard=out.json")
         seconds = time.perf_counter() - started
     (check,) = card(real)["checks"]
     assert check["cached"]

@@ -82,9 +82,9 @@ def trained(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """mini_training with a stand-in for the steps: counts how often it trains."""
     calls: list[int] = []
 
-    def train(subject: Any, steps: int) -> mini.MiniTraining:
+    def train(subject: Any, steps: int) -> tuple[list[float], list[float], dict[str, torch.Tensor]]:
         calls.append(steps)
-        return mini.MiniTraining([2.0, subject.loss], [0.5, 0.5], {"w": torch.ones(2)}, cached=False)
+        return [2.0, subject.loss], [0.5, 0.5], {"w": torch.ones(2)}
 
     monkeypatch.setattr(mini, "_train", train)
 

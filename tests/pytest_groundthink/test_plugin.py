@@ -156,7 +156,7 @@ def test_graduation_decides_holds_and_exits_with_1(judged: pytest.Pytester) -> N
     assert result.ret == 1
     decision = read(judged)["decision"]
     assert (decision["outcome"], decision["from_scale"], decision["to_scale"]) == ("HOLD", "3.5M", "8M")
-    assert any("D1 state divergence: is not part of this version yet" in blocker for blocker in decision["blockers"])
+    assert any("D1 state divergence: was not part of this run" in blocker for blocker in decision["blockers"])
     result.stdout.fnmatch_lines(["*HOLD*3.5M to 8M*", "*Blockers*"])
     assert judged.runpytest("-m", "graduation", "--gt-fail-on", "fail", judged.path).ret == 0
 

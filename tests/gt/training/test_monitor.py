@@ -33,7 +33,19 @@ def test_a_line_of_a_hybrid_is_complete(tmp_path: Path) -> None:
     lines = [json.loads(line, parse_constant=pytest.fail) for line in log.splitlines()]
     line = lines[-1]
     assert line.keys() == {
-        *("step", "tokens", "loss", "loss_mean", "perplexity", "grad_norm", "lr", "lrs", "grad_norms", "rm_ratio"),
+        *(
+            "step",
+            "tokens",
+            "loss",
+            "loss_mean",
+            "loss_max",
+            "perplexity",
+            "grad_norm",
+            "lr",
+            "lrs",
+            "grad_norms",
+            "rm_ratio",
+        ),
         *("entropy", "activation_variance", "variance_ratio", "state_norm", "gate_mean", "gate_spread", "memory_mib"),
         *("valid_loss", "valid_perplexity", "warnings", "tokens_per_s", "seconds"),
     }
@@ -114,8 +126,9 @@ def test_a_spike_between_two_lines_is_told_with_its_step() -> None:
         monitor.saw(torch.tensor(loss))
         if number in (4, 8, 10):
             told.append(monitor.interval(number))
-    assert [mean for mean, _ in told] == pytest.approx([2.0, 2.325, 2.45])
-    assert [warnings for _, warnings in told] == [[], ["step 6: spike: loss is 3.200, before it was 2.000"], []]
+    assert [mean for mean, _, _ in told] == pytest.approx([2.0, 2.325, 2.45])
+    assert [highest for _, highest, _ in told] == pytest.approx([2.0, 3.2, 2.9])
+    assert [warnings for _, _, warnings in told] == [[], ["step 6: spike: loss is 3.200, before it was 2.000"], []]
 
 
 def test_gates_wait_for_the_end_of_the_warm_up(tmp_path: Path) -> None:

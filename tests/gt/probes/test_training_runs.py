@@ -1,0 +1,247 @@
+"""L1 and L3-L5: learning by heart stops when it should, lost moments and spikes are seen, and only like is compared."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gt.checkpoint import CheckpointInfo
+from gt.measurement import Measurement, Unmeasurable
+from gt.probes import learning, training_runs
+from gt.resources import fixtures_dir
+from gt.subject import Subject, SubjectRequest, load_subject, plan_subject
+from gt.training.compare import compare_models
+from gt.training.stream import TokenStream
+from pytest_groundthink.checks import load_checks
+from tests.gt.training.runs import settings, write_prose
+
+BOOK = load_checks(fixtures_dir() / "checks.yaml")
+
+
+def status(check: str, measurements: tuple[Measurement, ...]) -> str:
+    described = BOOK.checks[check]
+    return str(described.bands["default"].judge(measurements, described.metrics)[0])
+
+
+def load(**request: Any) -> Subject:
+    plan = plan_subject(SubjectRequest(device="cpu", run_id="this", **request))
+    return load_subject(plan, lambda done, total, note: None)
+
+
+class Scaled(nn.Module):
+    """Predicts the token after its own number, as surely as `scale` says."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(scale))
+        self.limit = scale
+
+    def forward(self, tokens_BT: Tensor) -> Tensor:
+        return nn.functional.one_hot((tokens_BT + 1) % 50, 50) * (self.scale.tanh() * 0 + self.limit)
+
+
+def by_heart(model: nn.Module) -> dict[str, list[float]]:
+    counting = TokenStream([number % 50 for number in range(2000)], 100)
+    subject: Any = SimpleNamespace(
+        build=lambda: model, train_tokens=counting, device=torch.device("cpu"), progress=lambda *args: None
+    )
+    return learning._learn_by_heart(subject)
+
+
+def test_learning_by_heart_stops_when_learned() -> None:
+    learned = by_heart(Scaled(10.0))
+    assert len(learned["losses"]) == 1
+    assert len(learned["final"]) == 10
+    assert max(learned["final"]) < 0.1
+
+
+def test_learning_by_heart_gives_up() -> None:
+    assert len(by_heart(Scaled(1.0))["losses"]) == learning.MOST_STEPS
+
+
+def test_learning_by_heart_stops_where_nothing_is_finite() -> None:
+    assert len(by_heart(Scaled(float("nan")))["losses"]) == 1
+
+
+def test_a_resumed_run_is_the_same_unless_moments_are_lost(own_cache: Path) -> None:
+    subject = load(model="RWKV6@TINY")
+    healthy = training_runs.resuming(subject)
+    assert status("L3", healthy) == "PASS"
+    assert healthy[0].n == 10  # 8 losses, the logits of the run and of the checkpoint
+    before = torch.get_rng_state()
+    broken = training_runs.resuming(load(model="RWKV6@TINY", sabotage="lost-moments"))
+    assert status("L3", broken) == "FAIL"
+    assert torch.equal(torch.get_rng_state(), before)
+    again = training_runs.resuming(load(model="RWKV6@TINY"))
+    assert again[0].value == healthy[0].value
+
+
+def test_a_part_that_is_not_saved_is_seen(own_cache: Path) -> None:
+    subject = load(model="RWKV6@TINY")
+    build = subject.build
+
+    def counting() -> nn.Module:
+        """A running scale that no checkpoint holds."""
+        model = build()
+        calls = [0]
+
+        def scale(module: nn.Module, args: object, output: Any) -> Any:
+            calls[0] += torch.is_grad_enabled()
+            return output * (1 + 0.01 * calls[0])
+
+        model.get_submodule("norm").register_forward_hook(scale)
+        model.thread_safe = False  # type: ignore[assignment]
+        return model
+
+    subject.build = counting  # type: ignore[method-assign]
+    (found,) = training_runs.resuming(subject)
+    assert status("L3", (found,)) == "FAIL"
+
+
+def logged(tmp_path: Path, losses: list[Any], scale_steps: int = 0, **more: Any) -> Any:
+    """A subject whose log has these losses, every 100 steps."""
+    path = tmp_path / "train_log.jsonl"
+    lines = [{"step": 100 * number, "loss": loss, **more} for number, loss in enumerate(losses, start=1)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    info = CheckpointInfo(path=tmp_path, config=None, sha256="", train_log=path)
+    return SimpleNamespace(plan=SimpleNamespace(checkpoint=info), size=lambda name: scale_steps)
+
+
+FALLING = [8.0, 6.0, 5.0, 4.5, 4.2, 4.0, 3.9, 3.8, 3.7, 3.6, 3.5]
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        (FALLING, "PASS"),
+        ([*FALLING, 8.0], "WARN"),  # 1.7 times the mean of the ten before
+        ([*FALLING, 10.0], "FAIL"),
+        ([*FALLING, 10.0, *FALLING], "FAIL"),
+        ([*FALLING, None], "FAIL"),
+    ],
+)
+def test_a_spike_is_told_from_a_fall(tmp_path: Path, losses: list[Any], expected: str) -> None:
+    assert status("L4", training_runs.training_log(logged(tmp_path, losses))) == expected
+
+
+def test_the_highest_loss_between_two_lines_counts(tmp_path: Path) -> None:
+    measurements = training_runs.training_log(logged(tmp_path, [4.0] * 5, loss_max=9.0, loss_mean=4.0))
+    assert measurements[0].value == 9 / 4
+
+
+def test_a_log_covers_the_steps_that_the_scale_asks_for(tmp_path: Path) -> None:
+    short = training_runs.training_log(logged(tmp_path, FALLING, scale_steps=10000))
+    assert {m.metric: m.value for m in short}["covered_steps"] == pytest.approx(0.11)
+    assert status("L4", short) == "FAIL"
+    assert status("L4", training_runs.training_log(logged(tmp_path, FALLING, scale_steps=1000))) == "PASS"
+
+
+def test_a_plateau_is_a_share_of_the_steps(tmp_path: Path) -> None:
+    plateau = {m.metric: m.value for m in training_runs.training_log(logged(tmp_path, [4.0, 2.0, *[2.0] * 19]))}
+    # The mean of ten lines falls for as long as the first line is among them.
+    assert plateau["longest_plateau"] == pytest.approx(10 / 20)
+
+
+def test_what_is_no_log_is_no_data(tmp_path: Path) -> None:
+    with pytest.raises(Unmeasurable, match="has 2 lines with a loss, needed are 3"):
+        training_runs.training_log(logged(tmp_path, [4.0, 3.0]))
+    subject = logged(tmp_path, FALLING)
+    with (tmp_path / "train_log.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"step": 12, "lo')
+    with pytest.raises(Unmeasurable, match="line 12: expected JSON with step and loss"):
+        training_runs.training_log(subject)
+    with pytest.raises(Unmeasurable, match="no training log"):
+        training_runs.training_log(SimpleNamespace(plan=SimpleNamespace(checkpoint=None)))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two models, trained alike for a few steps."""
+    folder = tmp_path_factory.mktemp("compared")
+    text = write_prose(folder / "prose.txt")
+    tokenizer = str(fixtures_dir() / "checkpoints/gf-mh-3.5m/tokenizer.json")
+    compare_models(["GF-MH@TINY", "GPT2@TINY"], settings(text, folder / "runs", steps=3, tokenizer=tokenizer))
+    return folder / "runs"
+
+
+def judged_from(folder: Path, **request: Any) -> tuple[Measurement, ...]:
+    return training_runs.against_gpt2(load(model="GF-MH@TINY", ckpt=str(folder), **request))
+
+
+def test_the_gpt2_of_the_same_comparison_is_the_baseline(compared: Path) -> None:
+    ratio, parameters = judged_from(compared / "GF-MH@TINY-seed-0")
+    assert ratio.value is not None
+    assert ratio.ci95 is not None
+    assert ratio.ci95[0] < ratio.value < ratio.ci95[1]
+    assert ratio.value == pytest.approx(1, abs=0.1)  # after three steps neither knows anything
+    assert parameters.value == pytest.approx(992860 / 1007840)
+    broken = judged_from(compared / "GF-MH@TINY-seed-0", sabotage="shifted-embedding")
+    assert broken[0].value is not None
+    assert broken[0].value > ratio.value
+
+
+@pytest.fixture
+def alone(compared: Path, tmp_path: Path) -> Path:
+    """The checkpoint with its baseline inside."""
+    shutil.copytree(compared / "GF-MH@TINY-seed-0", tmp_path / "mine")
+    shutil.copytree(compared / "GPT2@TINY-seed-0", tmp_path / "mine" / "baseline")
+    return tmp_path / "mine"
+
+
+def test_a_baseline_may_lie_in_the_checkpoint(alone: Path, compared: Path) -> None:
+    assert judged_from(alone)[0].value == judged_from(compared / "GF-MH@TINY-seed-0")[0].value
+    shutil.rmtree(alone / "baseline")
+    with pytest.raises(Unmeasurable, match=r"no GPT2@TINY to compare with: .*train --compare GF-MH@TINY GPT2@TINY"):
+        judged_from(alone)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "reason"),
+    [
+        ("lr", 0.5, "lr is 0.5 for 0.002"),
+        ("corpus", {"other.txt": "0"}, r"corpus is \{'other.txt': '0'\} for \{'prose.txt': "),
+        ("dtype", None, "dtype is None for 'float32'"),
+        ("seed", 7, "seed is 7 for 0"),
+    ],
+)
+def test_what_was_trained_otherwise_is_not_compared(alone: Path, setting: str, value: Any, reason: str) -> None:
+    path = alone / "baseline" / "config.json"
+    header = json.loads(path.read_text())
+    header["training"][setting] = value
+    path.write_text(json.dumps(header))
+    with pytest.raises(Unmeasurable, match=f"was not trained alike: {reason}"):
+        judged_from(alone)
+
+
+def test_another_tokenizer_or_length_is_not_compared(alone: Path) -> None:
+    tokenizer = alone / "baseline" / "tokenizer.json"
+    tokenizer.write_text(tokenizer.read_text() + " ")
+    path = alone / "baseline" / "config.json"
+    header = json.loads(path.read_text())
+    header["step"] = 2
+    path.write_text(json.dumps(header))
+    with pytest.raises(Unmeasurable, match="not trained alike: another tokenizer; 2 steps for 3"):
+        judged_from(alone)
+
+
+def test_settings_of_components_and_places_may_differ(alone: Path) -> None:
+    path = alone / "config.json"
+    header = json.loads(path.read_text())
+    header["training"] |= {"rwkv_lr_mult": 2.0, "balance": 0.1, "log_every": 7, "device": "another", "out": "x"}
+    path.write_text(json.dumps(header))
+    assert judged_from(alone)[0].value is not None
+
+
+def test_another_model_than_gpt2_is_no_baseline(alone: Path) -> None:
+    shutil.rmtree(alone / "baseline")
+    shutil.copytree(alone, alone.parent / "copy")
+    shutil.move(alone.parent / "copy", alone / "baseline")
+    with pytest.raises(Unmeasurable, match="holds GF-MH@TINY, but GPT2@TINY was asked for"):
+        judged_from(alone)
