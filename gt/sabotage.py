@@ -275,7 +275,7 @@ def _forgets_every(tokens: int) -> Callable[[nn.Module], None]:
             read = 0
             if state is not None:
                 tensors = dict(state.tensors)
-                # Rows that are read together have read equally much.
+                # Rows that are read together have read equally much, but for the needles in them.
                 read = int(tensors.pop("sabotage_read").max())
                 state = ModelState(tensors, state.gate)
             logits: list[Tensor] = []
@@ -348,6 +348,7 @@ SABOTAGES: dict[str, Sabotage] = {
     "state-reset": Sabotage("every call begins without a state", "C1a", _between_calls(lambda state: None), _TALKS),
     "forgets-every-64": Sabotage("the state is lost every 64 tokens", "LRD", _forgets_every(64), _STREAMS),
     "forgets-every-8": Sabotage("the state is lost every 8 tokens", "LRD", _forgets_every(8), _STREAMS),
+    "forgets-every-128": Sabotage("the state is lost every 128 tokens", "NIAH", _forgets_every(128), _STREAMS),
     "piling-state": Sabotage(
         "the state that a call begins with is added to the one that it ends with", "LRD-1M", _piling_state, _STREAMS
     ),

@@ -17,7 +17,7 @@ from gt.subject import Subject
 from .conftest import Probed, card, probe, statuses
 
 IN_SESSIONS = ("nan-weight", "leaking-future", "dropped-state", "frozen-state", "dead-mamba", "eval-noise")
-WITH_SCRIPTED_SUBJECTS = {*CANARIES, "LRD", "LRD-1M"}
+WITH_SCRIPTED_SUBJECTS = {*CANARIES, "LRD", "LRD-1M", "NIAH"}
 _healthy: dict[str, Probed] = {}
 
 
