@@ -84,7 +84,7 @@ def timed(subject: Subject, haystack: Haystack, length: int, count: int) -> dict
     cells = [(place, needle) for place, own in sorted(hidden.items()) for needle in own]
     calls: dict[str, Callable[[], Sessions]] = {
         "alone": lambda: read_alone(subject, haystack, end, cells),
-        "snapshots": lambda: one_by_one(lambda: side_by_side(subject, haystack, end, hidden, len(cells))),
+        "snapshots": lambda: read_on(subject, haystack, end, cells),
         "side by side": lambda: side_by_side(subject, haystack, end, hidden, len(cells)),
     }
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
@@ -122,11 +122,29 @@ def read_alone(subject: Subject, haystack: Haystack, end: int, cells: Cells) -> 
     found = []
     for place, needle in cells:
         one = Sessions(subject.model, subject.tokenizer, 1)
-        encode = subject.tokenizer.encode
-        before, after = haystack.tokens[:place], haystack.tokens[place:end]
-        one.feed_tokens([[*before, *encode(needle.statement), *after, *encode(needle.query)]])
+        one.feed_tokens([[*haystack.tokens[:place], *rest(subject, haystack, end, place, needle)]])
         found.append(one)
     return Sessions.join(found)
+
+
+def read_on(subject: Subject, haystack: Haystack, end: int, cells: Cells) -> Sessions:
+    """What precedes the needles once, and each needle with what follows from the state there, one after the other."""
+    found = []
+    trunk = Sessions(subject.model, subject.tokenizer, 1)
+    at = 0
+    for place, needle in cells:
+        trunk.feed_tokens([haystack.tokens[at:place]])
+        at = place
+        one = trunk.fork()
+        one.feed_tokens([rest(subject, haystack, end, place, needle)])
+        found.append(one)
+    return Sessions.join(found)
+
+
+def rest(subject: Subject, haystack: Haystack, end: int, place: int, needle: Needle) -> list[int]:
+    """A needle and all that follows it."""
+    encode = subject.tokenizer.encode
+    return [*encode(needle.statement), *haystack.tokens[place:end], *encode(needle.query)]
 
 
 def side_by_side(
