@@ -96,6 +96,64 @@ class Entry:
             log.warning("not cached: %s", error)
 
 
+class Resumable(Entry):
+    """A result that a run leaves as it grows, so that another can go on from there.
+
+    Args:
+        what: Kind of result.
+        key: Everything that can change it, JSON types only.
+        run_id: Of this run.
+        fresh: Take nothing that another run has left.
+
+    Attributes:
+        cached: Whether what was read is another run's.
+    """
+
+    def __init__(self, what: str, key: dict[str, Any], run_id: str, fresh: bool) -> None:
+        super().__init__(what, key)
+        self.run_id, self.fresh, self.cached = run_id, fresh, False
+
+    def read(self) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+        """As `Entry.read`; with `fresh`, only what this run itself has left."""
+        found = super().read()
+        if found is None or (self.fresh and found[0]["run_id"] != self.run_id):
+            return None
+        self.cached = found[0]["run_id"] != self.run_id
+        return found
+
+    def write(self, record: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """As `Entry.write`."""
+        super().write({**record, "run_id": self.run_id}, tensors)
+
+
+def resumable(subject: Subject, what: str, **key: Any) -> Resumable:
+    """The place on disk of a costly measurement of models of this kind, whatever their weights.
+
+    Args:
+        subject: What is measured.
+        what: Kind of measurement.
+        key: What can change it beside the kind of model and what it runs on, JSON types only.
+    """
+    from gt.kernels import resolve
+
+    request = subject.plan.request
+    return Resumable(
+        what,
+        {
+            "model": subject.identity,
+            "sabotage": request.sabotage,
+            "seed": subject.seed,
+            "corpus": subject.corpus.sha256,
+            "tokenizer": subject.tokenizer.sha256,
+            "kernels": {op: resolve(op, subject.device.type).backend.name for op in subject.ops},
+            "environment": subject.environment(),
+            **key,
+        },
+        request.run_id,
+        request.fresh,
+    )
+
+
 Result = tuple[dict[str, Any], "dict[str, Tensor]"]
 
 
@@ -113,27 +171,15 @@ def remembered(subject: Subject, what: str, compute: Callable[[], Result], **key
     Returns:
         The result, and whether an earlier run computed it.
     """
-    from gt.kernels import resolve
-
-    request = subject.plan.request
-    whole = {
-        "model": subject.identity,
-        "sabotage": request.sabotage,
-        "seed": subject.seed,
-        "corpus": subject.corpus.sha256,
-        "tokenizer": subject.tokenizer.sha256,
-        "kernels": {op: resolve(op, subject.device.type).backend.name for op in subject.ops},
-        "environment": subject.environment(),
-    }
-    entry = Entry(what, whole | key)
+    entry = resumable(subject, what, **key)
     with entry.lock():
         found = entry.read()
-        if found is not None and (not request.fresh or found[0]["run_id"] == request.run_id):
-            return found, found[0]["run_id"] != request.run_id
+        if found is not None:
+            return found, entry.cached
         record, tensors = compute()
         # JSON has no NaN, and a run that broke off is quick to repeat.
         if _is_finite(record):
-            entry.write({**record, "run_id": request.run_id}, tensors)
+            entry.write(record, tensors)
     return (record, tensors), False
 
 

@@ -23,6 +23,8 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
         ci95: 95% interval (low, high), where the value is an estimate.
         note: One clause for the reason line, e.g. where the worst case was.
         detail: Further figures, JSON types only.
+        outcomes: Of a rate, which items were right: by template "1" or "0" for each, in an order that the check, the
+            number of items and the seed determine. Two subjects are compared item by item with it.
         cached: True if taken from the cache of an earlier run.
     """
 
@@ -33,6 +35,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     ci95: tuple[float, float] | None = None
     note: str = ""
     detail: dict[str, Any] = {}
+    outcomes: dict[str, str] = {}
     cached: bool = False
 
 
@@ -45,6 +48,7 @@ def measured(
     ci95: tuple[float, float] | None = None,
     note: str = "",
     detail: dict[str, Any] | None = None,
+    outcomes: dict[str, str] | None = None,
 ) -> Measurement:
     """Build a Measurement from a float that may be NaN or infinite.
 
@@ -54,4 +58,13 @@ def measured(
     if not math.isfinite(number):
         note = f"value is {number}" + (f"; {note}" if note else "")
         return Measurement(metric=metric, value=None, unit=unit, n=n, note=note, detail=detail or {})
-    return Measurement(metric=metric, value=number, unit=unit, n=n, ci95=ci95, note=note, detail=detail or {})
+    return Measurement(
+        metric=metric,
+        value=number,
+        unit=unit,
+        n=n,
+        ci95=ci95,
+        note=note,
+        detail=detail or {},
+        outcomes=outcomes or {},
+    )

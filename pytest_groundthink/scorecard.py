@@ -22,7 +22,10 @@ SCHEMA: Literal["groundthink.scorecard/1"] = "groundthink.scorecard/1"
 
 
 class MeasurementRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One measured quantity; `value` is null where it was not finite, and `note` says what it was."""
+    """One measured quantity; `value` is null where it was not finite, and `note` says what it was.
+
+    `outcomes` has the items of a rate by template, "1" for each right one and "0" for each wrong one.
+    """
 
     name: str
     value: float | None
@@ -31,11 +34,21 @@ class MeasurementRecord(msgspec.Struct, frozen=True, kw_only=True):
     ci95: tuple[float, float] | None = None
     note: str = ""
     detail: dict[str, Any] = {}
+    outcomes: dict[str, str] = {}
 
     @classmethod
     def of(cls, m: Measurement) -> MeasurementRecord:
         """The record of a measurement."""
-        return cls(name=m.metric, value=m.value, unit=m.unit, n=m.n, ci95=m.ci95, note=m.note, detail=m.detail)
+        return cls(
+            name=m.metric,
+            value=m.value,
+            unit=m.unit,
+            n=m.n,
+            ci95=m.ci95,
+            note=m.note,
+            detail=m.detail,
+            outcomes=m.outcomes,
+        )
 
 
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True):

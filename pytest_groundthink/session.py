@@ -159,6 +159,8 @@ class JudgingSession:
         lacking = sorted(judge.check.requires - self._capabilities.get(label, self.plans[label].capabilities))
         if not lacking:
             return
+        if "tokenizer" in lacking and "subword_tokenizer" in lacking:
+            lacking.remove("subword_tokenizer")  # of what kind it is will be seen when it is there
         words = ", ".join(CAPABILITIES[capability] for capability in lacking)
         if set(lacking) <= EVIDENCE:
             judge.no_data(f"the subject lacks {words}")

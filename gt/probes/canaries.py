@@ -20,9 +20,9 @@ from gt.data.dialogues import (
     score_facts,
     two_fact_items,
 )
-from gt.measurement import Measurement, measured
+from gt.measurement import Measurement
+from gt.probes.rates import rate
 from gt.session import Sessions
-from gt.stats import cluster_bootstrap
 
 if TYPE_CHECKING:
     from gt.subject import Subject
@@ -85,25 +85,24 @@ def measure(subject: Subject, check: str) -> tuple[Measurement, ...]:
     scores = [canary.score(item, answer) for item, answer in zip(items, answers, strict=True)]
     chance = [canary.score(item, answer) for item, answer in zip(few, without, strict=True)]
 
-    def rate(metric: str, right: Sequence[bool], **fields: Any) -> Measurement:
-        clusters: dict[str, list[float]] = defaultdict(list)
+    def rate_of(metric: str, right: Sequence[bool], **fields: Any) -> Measurement:
+        by_template: dict[str, list[bool]] = defaultdict(list)
         for item, ok in zip(items, right, strict=False):
-            clusters[item.template].append(float(ok))
-        value, low, high = cluster_bootstrap(clusters, seed=subject.seed)
-        return measured(metric, value, n=len(right), ci95=(low, high), **fields)
+            by_template[item.template].append(ok)
+        return rate(metric, by_template, subject.seed, **fields)
 
-    control = rate("control_rate", [score.right for score in chance])
+    control = rate_of("control_rate", [score.right for score in chance])
     also = scores[0].also
     return (
-        rate(
+        rate_of(
             "rate",
             [score.right for score in scores],
             note=f"without {canary.control} {control.value:.1%}",
             detail=_report(items, answers, scores),
         ),
         control,
-        *(rate(name, [score.also[name] for score in scores]) for name in also),
-        rate("likelihood_rank_rate", ranked, note=f"chance {1 / len(items[0].candidates):.0%}"),
+        *(rate_of(name, [score.also[name] for score in scores]) for name in also),
+        rate_of("likelihood_rank_rate", ranked, note=f"chance {1 / len(items[0].candidates):.0%}"),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import statistics
 import tempfile
 from pathlib import Path
@@ -108,6 +109,7 @@ def _saved_and_read(subject: Subject, folder: Path) -> tuple[nn.Module, nn.Modul
     weights = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
     saved = weights
     if isinstance(subject.plan.config, ModelConfig):
+        shutil.copy(subject.plan.tokenizer, folder / "tokenizer.json")
         save_checkpoint(folder, model, step=0, tokens=0, training={})
         saved = {name: tensor.bfloat16().float() for name, tensor in weights.items()}
     else:

@@ -76,3 +76,16 @@ def test_the_script_of_steps_writes_what_it_measured(tmp_path: Path) -> None:
     few = subprocess.run([*command, "--rounds", "1"], capture_output=True, text=True, check=False)
     assert few.returncode == 2
     assert "expected at least 2" in few.stderr
+
+
+def test_the_script_of_haystacks_says_what_each_step_gives(tmp_path: Path) -> None:
+    path = tmp_path / "niah.json"
+    command = [sys.executable, str(FOLDER / "niah.py"), "--lengths", "128", "--rounds", "2", "--threads", "1"]
+    done = subprocess.run([*command, "--json", str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    record = json.loads(path.read_text(encoding="utf-8"))
+    one, whole = record["figures"]
+    assert (one["length"], whole["length"]) == (128, "all")
+    assert set(one["seconds"]) == {"alone", "snapshots", "side by side"}
+    assert one["tokens"]["with snapshots"] < 0.65 * one["tokens"]["alone"]
+    assert all(difference < 1e-4 for difference in one["relative_difference"].values()), "not the same work"

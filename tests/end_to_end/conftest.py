@@ -87,11 +87,13 @@ def probe(subject: Any, check: str) -> Probed:
     from gt.probes import (
         canaries,
         components,
+        context,
         diagnostics,
         forward,
         gradients,
         kernels,
         learning,
+        needles,
         states,
         training_runs,
     )
@@ -123,6 +125,10 @@ def probe(subject: Any, check: str) -> Probed:
         "L2": learning.naive_baseline,
         "L3": training_runs.resuming,
         "L4": training_runs.training_log,
+        "LRD": context.dependency,
+        "LRD-1M": context.long_stream,
+        "NIAH": needles.claimed,
+        "NIAH-16K": needles.grid,
         **{name: partial(canaries.measure, check=name) for name in canaries.CANARIES},
     }
     measurements = probes[check](subject)

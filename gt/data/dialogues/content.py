@@ -1,4 +1,4 @@
-"""What the canary fixtures hold. Nothing of it may occur in training in the role that it has there."""
+"""What the fixtures of canaries and needles hold. Nothing of it may occur in training in the role that it has there."""
 
 from __future__ import annotations
 
@@ -80,8 +80,26 @@ class PersonaData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     templates: tuple[Template, ...]
 
 
+class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is hidden in prose and how it is asked for; `{value}` in the statement stands for the code."""
+
+    statement: str
+    question: str
+
+
+class NeedleData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The content of `fixtures/needles.yaml`, whose header explains each part."""
+
+    lengths: tuple[int, ...]
+    depths: tuple[float, ...]
+    facts: int
+    held_at: float
+    keys: tuple[Key, ...]
+    values: tuple[str, ...]
+
+
 class EvaluationTexts(msgspec.Struct, frozen=True):
-    """All that the canaries say, without repetition: what training must keep away from.
+    """All that canaries and needles say, without repetition: what training must keep away from.
 
     Attributes:
         statements: What the user states or instructs; `{value}` and `{values}` stand where values do.
@@ -122,17 +140,23 @@ def persona_data() -> PersonaData:
     return _read("canary_personas.yaml", PersonaData)
 
 
+@cache
+def needle_data() -> NeedleData:
+    """Read `fixtures/needles.yaml`; raises as `canary_data` does."""
+    return _read("needles.yaml", NeedleData)
+
+
 def evaluation_texts() -> EvaluationTexts:
-    """The texts and values of every canary fixture; raises as `canary_data` does."""
-    recall, formats, personas = canary_data(), format_data(), persona_data()
+    """The texts and values of every canary fixture and of the needles; raises as `canary_data` does."""
+    recall, formats, personas, needles = canary_data(), format_data(), persona_data(), needle_data()
     templates: list[Template | ListTemplate] = [*recall.templates, *formats.lists, *personas.templates]
     said = (*formats.instructions, *personas.openings, *recall.neutral)
     return EvaluationTexts(
         statements=_once(
-            *(template.statement for template in templates),
+            *(template.statement for template in (*templates, *needles.keys)),
             *(turn.text for turn in (*formats.instructions, *personas.openings)),
         ),
-        questions=_once(*(template.question for template in templates)),
+        questions=_once(*(template.question for template in (*templates, *needles.keys))),
         fillers=_once(*recall.fillers, *(turn.text for turn in recall.neutral)),
         replies=_once(
             recall.default_reply,
@@ -140,7 +164,10 @@ def evaluation_texts() -> EvaluationTexts:
             *(turn.reply for turn in said),
             *(template.reply for template in templates if template.reply),
         ),
-        values=_once(*(value for kinds in (recall.kinds, personas.kinds) for own in kinds.values() for value in own)),
+        values=_once(
+            *(value for kinds in (recall.kinds, personas.kinds) for own in kinds.values() for value in own),
+            *needles.values,
+        ),
     )
 
 

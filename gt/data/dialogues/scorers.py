@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -29,18 +30,28 @@ class Score(msgspec.Struct, frozen=True):
 
 
 def score_facts(item: CanaryItem, generated: str) -> Score:
-    """Whether the answer names every expected value and no rival.
+    """As `score_values`, of what an item expects."""
+    return score_values(generated, item.expected, item.rivals)
+
+
+def score_values(generated: str, expected: Sequence[str], rivals: Iterable[str]) -> Score:
+    """Whether an answer names every expected value and no rival.
 
     Only the first line counts, up to where the model begins another turn; values are found as whole words,
     whatever their case and the spaces between their words. An empty first line is no answer.
+
+    Args:
+        generated: What the model said.
+        expected: Values that the answer must name.
+        rivals: Values that it must not name.
     """
     line = re.split(r"\n|\r", SPEAKER.split(generated.lstrip(" \t"), maxsplit=1)[0], maxsplit=1)[0]
     if not line.strip():
         return Score(False, "says nothing")
-    named = [value for value in item.expected if mentions(line, value)]
-    if any(mentions(line, rival) for rival in item.rivals):
+    named = [value for value in expected if mentions(line, value)]
+    if any(mentions(line, rival) for rival in rivals):
         return Score(False, "names another value" if not named else "names another value too")
-    if len(named) < len(item.expected):
+    if len(named) < len(expected):
         return Score(False, "names a part" if named else "names no value")
     return Score(True)
 

@@ -15,6 +15,7 @@ from gt.data.dialogues import (
     canary_data,
     evaluation_texts,
     format_data,
+    needle_data,
     persona_data,
     persona_items,
     recall_items,
@@ -50,10 +51,13 @@ def strings(node: object) -> list[str]:
 def test_no_text_of_a_canary_fixture_is_forgotten() -> None:
     known = {text for name in TEXTS.__struct_fields__ for text in getattr(TEXTS, name)} | KINDS.keys()
     forms = {canary_data().format.turn, canary_data().format.query, "a {value}", "the {value}"}
-    files = sorted(Path(fixtures_dir()).glob("canar*.yaml"))
-    assert len(files) == 3
+    files = sorted([*Path(fixtures_dir()).glob("canar*.yaml"), Path(fixtures_dir()) / "needles.yaml"])
+    assert len(files) == 4
     for file in files:
-        assert set(strings(yaml.safe_load(file.read_text(encoding="utf-8")))) - known - forms == set(), file
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        for number in ("lengths", "depths", "facts", "held_at"):
+            content.pop(number, None)
+        assert set(strings(content)) - known - forms == set(), file
 
 
 def test_no_text_gives_a_value_away() -> None:
@@ -62,10 +66,10 @@ def test_no_text_gives_a_value_away() -> None:
 
 
 def test_nothing_stands_in_two_fixtures() -> None:
-    templates = (*canary_data().templates, *format_data().lists, *persona_data().templates)
+    templates = (*canary_data().templates, *format_data().lists, *persona_data().templates, *needle_data().keys)
     for texts in ([t.statement for t in templates], [t.question for t in templates]):
         assert [text for text, count in Counter(texts).items() if count > 1] == []
-    values = [value.casefold() for own in KINDS.values() for value in own]
+    values = [value.casefold() for own in (*KINDS.values(), needle_data().values) for value in own]
     assert [value for value, count in Counter(values).items() if count > 1] == []
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gt.data.dialogues import canary_data, format_data, persona_data
+from gt.cache import Resumable
+from gt.data.dialogues import canary_data, format_data, needle_data, persona_data
 from gt.data.dialogues.content import ListTemplate, Template
 from gt.models.state import ModelState
 from gt.resources import fixtures_dir
@@ -28,7 +29,7 @@ CUE = TOKENIZER.encode("Assistant:")
 class Listener(nn.Module):
     """Reads, and says what a script says; the state is every token read."""
 
-    ROOM = 640
+    ROOM = 4096
 
     def __init__(self, reply: Reply) -> None:
         super().__init__()
@@ -70,6 +71,26 @@ def subject(reply: Reply, items: int = 80) -> Any:
         size={"canary_items": items, "canary_controls": 40}.__getitem__,
         progress=lambda done, total, note: None,
     )
+
+
+def finder(reply: Reply, corpus: Any, claimed: int = 256, longest: int | None = None) -> Any:
+    """A subject of `gt.probes.needles` that answers as scripted; give it a cache of its own."""
+    found = subject(reply)
+    found.corpus = corpus
+    found.claimed_context, found.longest_text = claimed, longest
+    found.size = {"niah_needles": 5, "niah_fact_rows": 2}.__getitem__
+    found.resumable = lambda what, **key: Resumable(what, key, run_id="one", fresh=False)
+    return found
+
+
+def find_needle(text: str) -> str:
+    """The code that was hidden under the key that is asked for."""
+    question = text.rpartition("User: ")[2].removesuffix("\nAssistant:")
+    for key in needle_data().keys:
+        if key.question == question:
+            found = re.search(re.escape(key.statement).replace(r"\{value\}", r"(\S+?)"), text)
+            return f" {found[1]}.\n" if found else UNKNOWN
+    return UNKNOWN
 
 
 def every_asked(text: str) -> list[Template | ListTemplate]:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gt.checkpoint import CheckpointInfo
+from gt.checkpoint import CheckpointInfo, sha256_of
 from gt.measurement import Measurement, Unmeasurable
 from gt.probes import learning, training_runs
 from gt.resources import fixtures_dir
@@ -206,7 +206,7 @@ def test_a_baseline_may_lie_in_the_checkpoint(alone: Path, compared: Path) -> No
     ("setting", "value", "reason"),
     [
         ("lr", 0.5, "lr is 0.5 for 0.002"),
-        ("corpus", {"other.txt": "0"}, r"corpus is \{'other.txt': '0'\} for \{'prose.txt': "),
+        ("hashes", {"other.txt": "0"}, r"hashes is \{'other.txt': '0'\} for \{'"),
         ("dtype", None, "dtype is None for 'float32'"),
         ("seed", 7, "seed is 7 for 0"),
     ],
@@ -226,6 +226,7 @@ def test_another_tokenizer_or_length_is_not_compared(alone: Path) -> None:
     path = alone / "baseline" / "config.json"
     header = json.loads(path.read_text())
     header["step"] = 2
+    header["tokenizer_sha256"] = sha256_of(tokenizer)
     path.write_text(json.dumps(header))
     with pytest.raises(Unmeasurable, match="not trained alike: another tokenizer; 2 steps for 3"):
         judged_from(alone)
