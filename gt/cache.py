@@ -92,3 +92,33 @@ class Entry:
             partial.replace(self.path)
         except (OSError, SafetensorError) as error:
             log.warning("not cached: %s", error)
+
+
+class Resumable(Entry):
+    """A result that a run leaves as it grows, so that another can go on from there.
+
+    Args:
+        what: Kind of result.
+        key: Everything that can change it, JSON types only.
+        run_id: Of this run.
+        fresh: Take nothing that another run has left.
+
+    Attributes:
+        cached: Whether what was read is another run's.
+    """
+
+    def __init__(self, what: str, key: dict[str, Any], run_id: str, fresh: bool) -> None:
+        super().__init__(what, key)
+        self.run_id, self.fresh, self.cached = run_id, fresh, False
+
+    def read(self) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+        """As `Entry.read`; with `fresh`, only what this run itself has left."""
+        found = super().read()
+        if found is None or (self.fresh and found[0]["run_id"] != self.run_id):
+            return None
+        self.cached = found[0]["run_id"] != self.run_id
+        return found
+
+    def write(self, record: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """As `Entry.write`."""
+        super().write({**record, "run_id": self.run_id}, tensors)

@@ -261,6 +261,59 @@ def _forgetting(forgets: Callable[[Tensor, Tensor], Tensor]) -> Callable[[nn.Mod
     return plant_it
 
 
+def _forgets_every(tokens: int) -> Callable[[nn.Module], None]:
+    """State that is lost within a text as well: whatever is read in one call."""
+
+    def plant_it(model: nn.Module) -> None:
+        import torch
+
+        from gt.models.state import ModelState
+
+        def around(
+            forward: Any, tokens_BT: Tensor, state: ModelState | None = None, return_states: bool = False, **kwargs: Any
+        ) -> Any:
+            read = 0
+            if state is not None:
+                tensors = dict(state.tensors)
+                # Rows that are read together have read equally much.
+                read = int(tensors.pop("sabotage_read").max())
+                state = ModelState(tensors, state.gate)
+            logits: list[Tensor] = []
+            begin = 0
+            while begin < tokens_BT.shape[1]:
+                piece = tokens_BT[:, begin : begin + tokens - read]
+                out, state = forward(piece, state=state if read else None, return_states=True, **kwargs)
+                logits.append(out)
+                begin, read = begin + piece.shape[1], (read + piece.shape[1]) % tokens
+            whole = logits[-1] if kwargs.get("last_only") else torch.cat(logits, dim=1)
+            if not return_states or state is None:
+                return whole
+            counted = tokens_BT.new_full((len(tokens_BT), 1), read)
+            return whole, ModelState({**state.tensors, "sabotage_read": counted}, state.gate)
+
+        _wrap(model, around)
+
+    return plant_it
+
+
+def _piling_state(model: nn.Module) -> None:
+    """A kernel that adds the state it began with to the one it ends with, as if nothing had decayed."""
+    from gt.models.state import ModelState
+
+    def around(
+        forward: Any, tokens: Tensor, state: ModelState | None = None, return_states: bool = False, **kwargs: Any
+    ) -> Any:
+        out = forward(tokens, state=state, return_states=return_states, **kwargs)
+        if not return_states or state is None:
+            return out
+        logits, new_state, *rest = out
+        old = state.tensors
+        piled = {name: one + old[name] if one.is_floating_point() else one for name, one in new_state.tensors.items()}
+        return logits, ModelState(piled, new_state.gate), *rest
+
+    _wrap(model, around)
+
+
 def _short_memory(tokens: int, caught_by: str) -> Sabotage:
     return Sabotage(
         f"the state is lost after {tokens} tokens", caught_by, _forgetting(lambda _, read: read >= tokens), _TALKS
@@ -268,7 +321,7 @@ def _short_memory(tokens: int, caught_by: str) -> Sabotage:
 
 
 _RWKV, _MAMBA, _STATES = frozenset({"rwkv"}), frozenset({"mamba"}), frozenset({"states"})
-_TALKS = frozenset({"generation"})
+_TALKS, _STREAMS = frozenset({"generation"}), frozenset({"states", "streaming"})
 
 SABOTAGES: dict[str, Sabotage] = {
     "wrong-kernel": Sabotage("the fast WKV6 kernel is off by 1% of the bonus", "G0", _wrong_kernel, _RWKV),
@@ -293,6 +346,11 @@ SABOTAGES: dict[str, Sabotage] = {
     ),
     "deaf": Sabotage("the input does not reach the head", "L2", _deaf),
     "state-reset": Sabotage("every call begins without a state", "C1a", _between_calls(lambda state: None), _TALKS),
+    "forgets-every-64": Sabotage("the state is lost every 64 tokens", "LRD", _forgets_every(64), _STREAMS),
+    "forgets-every-8": Sabotage("the state is lost every 8 tokens", "LRD", _forgets_every(8), _STREAMS),
+    "piling-state": Sabotage(
+        "the state that a call begins with is added to the one that it ends with", "LRD-1M", _piling_state, _STREAMS
+    ),
     "memory-96": _short_memory(96, "C1b-lite"),
     "memory-160": _short_memory(160, "C1b"),
     "memory-192": _short_memory(192, "C1d"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Self
 
 import torch
@@ -15,6 +15,7 @@ from gt.models.state import ModelState
 from gt.tokenizers import Tokenizer
 
 MAX_ROWS = 32  # sequences per call: their states stay in the cache; changes no result
+MAX_TOKENS = 8192  # per call: what a model holds while it reads does not grow with the text
 
 _End = tuple[list[int], ModelState, Tensor]
 """Where some conversations are: their rows, states and next-token logits."""
@@ -69,8 +70,10 @@ class Sessions:
                 chosen = by_length[length][start : start + MAX_ROWS]
                 tokens = torch.tensor([list(rows[i]) for i in chosen], device=self._device)
                 state = self._state.select(chosen) if self._state is not None else None
-                logits, new_state = self.model(tokens, state=state, return_states=True, **self._reading)
-                ends.append((chosen, new_state, logits[:, -1]))
+                for stretch in tokens.split(max(1, MAX_TOKENS // len(chosen)), dim=1):
+                    logits, state = self.model(stretch, state=state, return_states=True, **self._reading)
+                if state is not None:  # a row of this length has a token to read
+                    ends.append((chosen, state, logits[:, -1]))
         self._move_to(ends)
 
     @torch.no_grad()
@@ -133,19 +136,22 @@ class Sessions:
         end = self.tokenizer.end_of_text
         return row[: row.index(end)] if end in row else row
 
-    @torch.no_grad()
     def score(self, texts: Sequence[str]) -> list[float]:
         """Log-likelihood of one continuation per conversation, in nats; the conversations stay where they are.
 
         Raises:
             ValueError: If their number does not fit, a text has no token, or nothing was fed yet.
         """
-        rows = [self.tokenizer.encode(text) for text in texts]
+        return self.score_tokens([self.tokenizer.encode(text) for text in texts])
+
+    @torch.no_grad()
+    def score_tokens(self, rows: Sequence[Sequence[int]]) -> list[float]:
+        """As `score`, with token ids."""
         if len(rows) != self.count or not all(rows):
             raise ValueError(f"got {len(rows)} texts for {self.count} conversations, or an empty one among them")
         totals: list[float] = []
         for state, logits in self._slices():
-            part = rows[len(totals) : len(totals) + len(logits)]
+            part = [list(row) for row in rows[len(totals) : len(totals) + len(logits)]]
             lengths = torch.tensor([len(row) for row in part], device=self._device)
             # What fills a row up comes after all that counts of it, and its state is not kept.
             longest = max(map(len, part))
@@ -165,12 +171,57 @@ class Sessions:
         Args:
             first: Only as many of the first conversations.
         """
-        other = type(self)(self.model, self.tokenizer, self.count if first is None else min(first, self.count))
         # States are never written in place: sharing them is safe.
+        return self._at(slice(self.count if first is None else min(first, self.count)))
+
+    def take(self, rows: Sequence[int]) -> Self:
+        """New conversations that go on from some of these, in this order; one that is named twice is there twice."""
+        return self._at(list(rows))
+
+    def _at(self, rows: slice | list[int]) -> Self:
+        other = type(self)(
+            self.model, self.tokenizer, len(range(self.count)[rows] if isinstance(rows, slice) else rows)
+        )
         if self._state is not None and self._logits is not None:
-            rows = slice(other.count)
             other._state, other._logits = self._state.select(rows), self._logits[rows]
         return other
+
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """All conversations of several, which have read something, side by side in order.
+
+        Raises:
+            ValueError: If there are none, or some have read nothing.
+        """
+        ends: list[_End] = []
+        count = 0
+        for part in parts:
+            if part._state is None or part._logits is None:
+                raise ValueError("nothing was fed yet to some of the conversations: feed a text first")
+            ends.append((list(range(count, count + part.count)), part._state, part._logits))
+            count += part.count
+        if not count:
+            raise ValueError("there is no conversation to join: expected at least one")
+        joined = cls(parts[0].model, parts[0].tokenizer, count)
+        joined._move_to(ends)
+        return joined
+
+    def save(self) -> dict[str, Tensor]:
+        """Where the conversations are, as tensors by name; `restore` goes on from there.
+
+        Raises:
+            ValueError: If nothing was fed yet.
+        """
+        if self._state is None or self._logits is None:
+            raise ValueError("nothing was fed yet: feed a text first")
+        kept = {f"state.{name}": tensor for name, tensor in self._state.tensors.items()} | {"logits": self._logits}
+        return {name: tensor.detach().cpu().contiguous() for name, tensor in kept.items()}
+
+    def restore(self, kept: Mapping[str, Tensor]) -> None:
+        """Go on from where `save` was called."""
+        on_device = {name: tensor.to(self._device) for name, tensor in kept.items()}
+        self._logits = on_device.pop("logits")
+        self._state = ModelState({name.removeprefix("state."): tensor for name, tensor in on_device.items()})
 
     @property
     def _device(self) -> torch.device:

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from gt import registry, user_models
+from gt.cache import Resumable
 from gt.checkpoint import load_into, load_weights
 from gt.data.corpus import Corpus, python_reference, text_file
 from gt.machine import cpu_name, device_name
@@ -212,6 +213,44 @@ class Subject:
                     f"the validation text has {len(self.valid_tokens)} tokens, needed are {2 * length}: give more text"
                 )
         return self.valid_tokens.spaced_windows(count, length).to(self.device)
+
+    @property
+    def claimed_context(self) -> int:
+        """Tokens of context that its scale claims to use."""
+        return registry.scale_claims(self.plan.spec.scale)
+
+    @property
+    def longest_text(self) -> int | None:
+        """Tokens that it can read in a row; None if nothing limits them."""
+        return getattr(self.plan.config, "max_positions", 0) or None
+
+    def resumable(self, what: str, **key: Any) -> Resumable:
+        """The place on disk of a costly measurement of this subject.
+
+        Args:
+            what: Kind of measurement.
+            key: What can change it beside the subject and what it runs on, JSON types only.
+        """
+        from gt.kernels import resolve
+
+        request, checkpoint = self.plan.request, self.plan.checkpoint
+        return Resumable(
+            what,
+            {
+                "model": self.identity,
+                "checkpoint": checkpoint and checkpoint.sha256,
+                "sabotage": request.sabotage,
+                "seed": self.seed,
+                "dtype": request.dtype,
+                "corpus": self.corpus.sha256,
+                "tokenizer": self.tokenizer.sha256,
+                "kernels": {op: resolve(op, self.device.type).backend.name for op in self.ops},
+                "environment": self.environment(),
+                **key,
+            },
+            request.run_id,
+            request.fresh,
+        )
 
     @property
     def g3_steps(self) -> int:

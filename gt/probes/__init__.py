@@ -1,5 +1,5 @@
 """Probes: each measures one thing of a subject and returns Measurements. They judge nothing."""
 
-from gt.probes import canaries, forward, gradients, kernels, learning, states
+from gt.probes import canaries, context, forward, gradients, kernels, learning, states
 
-__all__ = ["canaries", "forward", "gradients", "kernels", "learning", "states"]
+__all__ = ["canaries", "context", "forward", "gradients", "kernels", "learning", "states"]

@@ -83,7 +83,7 @@ class Probed:
 
 def probe(subject: Any, check: str) -> Probed:
     """Measure and judge as the suite does, without a session."""
-    from gt.probes import canaries, forward, gradients, kernels, learning, states
+    from gt.probes import canaries, context, forward, gradients, kernels, learning, states
 
     probes: dict[str, Callable[[Any], tuple[Measurement, ...]]] = {
         "G0": kernels.resolution_and_agreement,
@@ -101,6 +101,8 @@ def probe(subject: Any, check: str) -> Probed:
         "S3": states.determinism,
         "S4": states.contribution,
         "L2": learning.naive_baseline,
+        "LRD": context.dependency,
+        "LRD-1M": context.long_stream,
         **{name: partial(canaries.measure, check=name) for name in canaries.CANARIES},
     }
     measurements = probes[check](subject)

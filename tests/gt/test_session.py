@@ -221,3 +221,52 @@ WRITTEN = ["plain", "digits 1234", "naïve 你好 \U0001f600", "  spaces\n\ttabs
 @pytest.mark.parametrize("text", WRITTEN)
 def test_text_survives_the_tokenizer(tokenizer: Tokenizer, text: str) -> None:
     assert tokenizer.decode(tokenizer.encode(text)) == text.replace("<|endoftext|>", "")
+
+
+def test_conversations_are_taken_and_joined(model: nn.Module, tokenizer: Tokenizer) -> None:
+    made = sessions(model, tokenizer, TEXTS)
+    taken = made.take([2, 0, 2])
+    other = sessions(model, tokenizer, ["a dog jumps over the fox again"])
+    joined = Sessions.join([taken, other])
+    assert joined.count == 4
+    joined.feed([" over the fox", " again", ".", " and sleeps"])
+    alone = [
+        sessions(model, tokenizer, [text]) for text in (TEXTS[2], TEXTS[0], TEXTS[2], "a dog jumps over the fox again")
+    ]
+    for one, more in zip(alone, [" over the fox", " again", ".", " and sleeps"], strict=True):
+        one.feed([more])
+    assert joined.generate(6) == [one.generate(6)[0] for one in alone]
+    assert made.generate(6) == sessions(model, tokenizer, TEXTS).generate(6), "what was taken leaves no trace"
+    with pytest.raises(ValueError, match="nothing was fed yet to some"):
+        Sessions.join([made, Sessions(model, tokenizer, 1)])
+    with pytest.raises(ValueError, match="no conversation to join"):
+        Sessions.join([])
+
+
+def test_a_long_text_is_read_in_stretches(
+    model: nn.Module, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "the lazy dog sleeps again and the fox jumps over a dog " * 4
+    whole = sessions(model, tokenizer, [text, text])
+    seen: list[int] = []
+    forward = model.forward
+
+    def counted(tokens: torch.Tensor, **kwargs: object) -> object:
+        seen.append(tokens.numel())
+        return forward(tokens, **kwargs)
+
+    monkeypatch.setattr("gt.session.MAX_TOKENS", 14)
+    monkeypatch.setattr(model, "forward", counted)
+    parts = sessions(model, tokenizer, [text, text])
+    assert max(seen) <= 14 < sum(seen)
+    assert parts.score(TEXTS[:2]) == pytest.approx(whole.score(TEXTS[:2]), abs=1e-4)
+
+
+def test_conversations_go_on_from_what_was_saved(model: nn.Module, tokenizer: Tokenizer) -> None:
+    made = sessions(model, tokenizer, TEXTS)
+    other = Sessions(model, tokenizer, len(TEXTS))
+    with pytest.raises(ValueError, match="nothing was fed yet"):
+        other.save()
+    other.restore(made.save())
+    assert other.score(TEXTS) == made.score(TEXTS)
+    assert other.generate(6) == made.generate(6)

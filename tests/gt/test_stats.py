@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gt.stats import cluster_bootstrap, mean_interval, mean_stderr, wilson
+from gt.stats import cluster_bootstrap, mean_interval, mean_stderr, resampled_means, wilson
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "lm_metrics.json").read_text())
 
@@ -118,3 +118,16 @@ def test_mean_interval_uses_students_t(count, quantile):
     assert found == mean
     assert (high - mean) / error == pytest.approx(quantile, abs=2e-3)
     assert mean - low == pytest.approx(high - mean)
+
+
+def test_resampled_columns_stay_paired() -> None:
+    rows = [[float(value), value + 1.0] for value in range(20)]
+    means = resampled_means(rows, seed=3)
+    assert means.shape == (2000, 2)
+    assert means[:, 1] - means[:, 0] == pytest.approx([1.0] * 2000)
+    # The standard error of a mean of 0..19 is 5.77 / sqrt(20).
+    assert means[:, 0].std() == pytest.approx(1.29, abs=0.08)
+    assert means[:, 0].mean() == pytest.approx(9.5, abs=0.1)
+    assert (resampled_means(rows, seed=3) == means).all()
+    with pytest.raises(ValueError, match="got 1, expected at least 2"):
+        resampled_means([[1.0]], seed=0)

@@ -29,7 +29,10 @@ checks:
 
 def test_shipped_checks_are_those_of_the_first_version() -> None:
     book = load_checks(SHIPPED)
-    assert " ".join(book.checks) == "G0 G1a G1b G1c G1d G1e G2 G3 G4 S0 S1 S2 S3 S4 L2 C1a C1b-lite C1b C1c C1d C4a C5a"
+    assert (
+        " ".join(book.checks) == "G0 G1a G1b G1c G1d G1e G2 G3 G4 S0 S1 S2 S3 S4 L2 LRD LRD-1M"
+        " C1a C1b-lite C1b C1c C1d C4a C5a"
+    )
     assert set(book.profiles) == {"default", "v4"}
 
 
