@@ -14,18 +14,26 @@ from gt.data.dialogues import (
     CanaryItem,
     Score,
     bullet_items,
+    constraint_items,
+    correction_items,
     persona_items,
+    preference_items,
     recall_items,
+    reference_items,
     score_bullets,
     score_facts,
+    score_list,
+    three_fact_items,
     two_fact_items,
 )
 from gt.measurement import Measurement
 from gt.probes.rates import rate
+from gt.probes.reading import read
 from gt.session import Sessions
 
 if TYPE_CHECKING:
     from gt.subject import Subject
+    from gt.tokenizers import Tokenizer
 
 LINE_END = "\n"
 NEXT_TURN = "\nUser:"
@@ -39,25 +47,40 @@ class Canary(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         items: Makes its conversations from their number and the seed.
+        in_tokens: Whether `items` also needs `tokens`, which counts those that the subject makes of a text.
+        leads_on: Whether a later canary goes on from these conversations: what was read is kept for it.
         score: Scores an answer.
         control: What the control conversations lack, in words.
         stop: Where an answer ends.
         max_tokens: Most tokens of an answer; one that ends earlier costs less.
     """
 
-    items: Callable[[int, int], list[CanaryItem]]
+    items: Callable[..., list[CanaryItem]]
+    in_tokens: bool = False
+    leads_on: bool = False
     score: Callable[[CanaryItem, str], Score] = score_facts
     control: str = "the fact"
     stop: str = LINE_END
     max_tokens: int = 32
 
+    def conversations(self, n: int, seed: int, tokenizer: Tokenizer) -> list[CanaryItem]:
+        """Its first n conversations for a subject with this tokenizer."""
+        if self.in_tokens:
+            return self.items(n, seed, tokens=lambda text: len(tokenizer.encode(text)))
+        return self.items(n, seed)
+
 
 CANARIES: dict[str, Canary] = {
-    "C1a": Canary(items=partial(recall_items, 0)),
-    "C1b-lite": Canary(items=partial(recall_items, 3)),
-    "C1b": Canary(items=partial(recall_items, 5)),
+    "C1a": Canary(items=partial(recall_items, 0), leads_on=True),
+    "C1b-lite": Canary(items=partial(recall_items, 3), leads_on=True),
+    "C1b": Canary(items=partial(recall_items, 5), leads_on=True),
     "C1c": Canary(items=partial(recall_items, 10)),
     "C1d": Canary(items=partial(two_fact_items, 5), control="the first fact"),
+    "C2a": Canary(items=partial(three_fact_items, 2000), in_tokens=True, control="the last fact"),
+    "C2b": Canary(items=constraint_items, score=score_list, control="one of the things", stop=NEXT_TURN, max_tokens=48),
+    "C3a": Canary(items=partial(preference_items, 4), control="the preference"),
+    "C3b": Canary(items=reference_items, control="the name"),
+    "C3c": Canary(items=partial(correction_items, 2), control="the correction"),
     "C4a": Canary(items=bullet_items, score=score_bullets, control="the instruction", stop=NEXT_TURN, max_tokens=48),
     "C5a": Canary(items=partial(persona_items, 2), control="that fact of the persona"),
 }
@@ -76,13 +99,14 @@ def measure(subject: Subject, check: str) -> tuple[Measurement, ...]:
         check: A row of `CANARIES`.
     """
     canary = CANARIES[check]
-    items = canary.items(subject.size("canary_items"), subject.seed)
+    items = canary.conversations(subject.size("canary_items"), subject.seed, subject.tokenizer)
     # Any number of the first items is spread evenly over the templates: a few suffice for what is not judged.
     few = items[: subject.size("canary_controls")]
-    told = _read(subject, [item.turns for item in items], "conversations")
-    ranked = _ranked_first(subject, told, few)
-    answers = told.generate(canary.max_tokens, canary.stop)
-    without = _read(subject, [item.control for item in few], "controls").generate(canary.max_tokens, canary.stop)
+    conversations = [*(item.turns for item in items), *(item.control for item in few)]
+    asked = read(subject, conversations, room=canary.max_tokens, keep=canary.leads_on)
+    ranked = _ranked_first(subject, asked, few)
+    every_answer = asked.generate(canary.max_tokens, canary.stop)
+    answers, without = every_answer[: len(items)], every_answer[len(items) :]
     scores = [canary.score(item, answer) for item, answer in zip(items, answers, strict=True)]
     unaided = [canary.score(item, answer) for item, answer in zip(few, without, strict=True)]
 
@@ -107,16 +131,6 @@ def measure(subject: Subject, check: str) -> tuple[Measurement, ...]:
         *(rate_of(name, [score.also[name] for score in scores]) for name in also),
         rate_of("likelihood_rank_rate", ranked, chance=1 / len(items[0].candidates)),
     )
-
-
-def _read(subject: Subject, conversations: Sequence[tuple[str, ...]], what: str) -> Sessions:
-    """Read conversations turn by turn, up to where the model must answer."""
-    sessions = Sessions(subject.model, subject.tokenizer, len(conversations))
-    turns = max(map(len, conversations))
-    for turn in range(turns):
-        sessions.feed([conversation[turn] if turn < len(conversation) else "" for conversation in conversations])
-        subject.progress(turn + 1, turns, what)
-    return sessions
 
 
 def _ranked_first(subject: Subject, sessions: Sessions, items: Sequence[CanaryItem]) -> list[bool]:

@@ -44,8 +44,10 @@ _MAINS = (
     "the best thing was that {s} {past} {np}", "people talk about {np} that {s} {past}", "{s} proudly {past} {np}",
     "instead of sleeping, {s} {past} {np}", "without {np}, nothing would be the same", "{s} only {past} {np}",
     "the evening ended with {np}", "it all began with {np}", "the children were surprised with {np}",
-    "{s} could be won over with {np}", "everybody {past} {np}", "they all {past} {np} {when}", "{s} may soon {base} {np}",
-    "the plan is to {base} {np}", "the firm has announced {np}", "the club is looking for {np}", "{when} there will be {np}",
+    "{s} could be won over with {np}", "everybody {past} {np}", "they all {past} {np} {when}",
+    "{s} may soon {base} {np}",
+    "the plan is to {base} {np}", "the firm has announced {np}", "the club is looking for {np}",
+    "{when} there will be {np}",
 )  # fmt: skip
 _OF_HEAD = (
     "what was the {h} {p}", "what was the {h} {p}", "{p} {w} was the {h}", "{w} was the {h} {p}",
@@ -118,7 +120,8 @@ def _fact(draw: Draw, row: tuple[Sort, str, str, str], who: Noun) -> Fact:
         "np": f"{determiner} {described} {preposition} {full}", "said": draw.pick(sort.said),
         "when": draw.pick(draw.lexicon[draw.pick(("times_past", "places_of_action"))]),
         "filler": draw.word("circumstances"), "h": asked_head, "p": preposition,
-        "a": f"{article(asked_head)} {asked_head}", "h_of_s": f"{draw.pick((who.possessive, 'the', 'that'))} {asked_head}",
+        "a": f"{article(asked_head)} {asked_head}",
+        "h_of_s": f"{draw.pick((who.possessive, 'the', 'that'))} {asked_head}",
         "w": _asked(draw, kind, value),
     }  # fmt: skip
     told = draw.pick(_MAINS)
