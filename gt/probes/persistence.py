@@ -24,7 +24,8 @@ def measure(subject: Subject) -> tuple[Measurement, ...]:
 
     The facts and the first turns are those of C1 at every distance. The conversations are read once, to their 50th
     turn; at each distance a fork of them is asked. Intervals: cluster bootstrap over the templates, which holds the
-    six answers about one fact together. The control lacks the fact and is asked after one turn.
+    six answers about one fact together; outcomes of a template go distance by distance. The control lacks the fact and
+    is asked after one turn.
 
     Args:
         subject: What is measured.
