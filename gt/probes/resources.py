@@ -64,7 +64,8 @@ def next_scale(subject: Subject) -> tuple[Measurement, ...]:
     coefficients (none negative) are fitted to steps of this scale's model whole, at half its depth, at half its width
     and with half the batch. Then a few steps of the next scale's model, freshly initialised, are made. On a CPU the
     time is that of the processor in one thread, so that other work on the machine does not enter it; of several
-    repeats the shortest counts. The interval is bootstrapped over repeats. At the largest scale, the one before it predicts it.
+    repeats the shortest counts. The interval is bootstrapped over repeats. At the largest scale, the one before it
+    predicts it.
 
     Raises:
         Unmeasurable: If the subject is of no scale that another follows, or the next one does not fit this machine.
