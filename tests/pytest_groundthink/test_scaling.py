@@ -7,7 +7,7 @@ import random
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_groundthink.scaling import LadderPoint, fit_law, fit_scaling, held_out_error
@@ -29,6 +29,7 @@ def power(
     return [irreducible + at_first * (c / COMPUTES[0]) ** -exponent * math.exp(draw.gauss(0, noise)) for c in COMPUTES]
 
 
+@settings(deadline=None)
 @given(st.floats(0.02, 0.5), st.floats(1, 10), st.integers(2, 6))
 def test_a_power_law_is_recovered(exponent: float, at_first: float, count: int) -> None:
     fit = fit_scaling(points(power(exponent, at_first=at_first))[:count], ("next", 1e17))
@@ -108,6 +109,7 @@ def test_seeds_of_one_scale_are_runs_and_not_scales() -> None:
     assert with_another.irreducible is None
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.01, 20), min_size=2, max_size=6))
 def test_any_losses_have_a_finite_fit(losses: list[float]) -> None:
     law = fit_law(points(losses))
