@@ -11,6 +11,7 @@ from gt.probes import (
     learning,
     needles,
     persistence,
+    resources,
     states,
     training_runs,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "learning",
     "needles",
     "persistence",
+    "resources",
     "states",
     "training_runs",
 ]
