@@ -11,6 +11,7 @@ from gt.probes import (
     learning,
     needles,
     states,
+    synthetic,
     training_runs,
 )
 
@@ -25,5 +26,6 @@ __all__ = [
     "learning",
     "needles",
     "states",
+    "synthetic",
     "training_runs",
 ]

@@ -7,6 +7,7 @@ from gt.data.dialogues.content import (
     format_data,
     needle_data,
     persona_data,
+    synthetic_data,
 )
 from gt.data.dialogues.formats import bullet_items
 from gt.data.dialogues.items import CanaryItem
@@ -30,5 +31,6 @@ __all__ = [
     "score_bullets",
     "score_facts",
     "score_values",
+    "synthetic_data",
     "two_fact_items",
 ]
