@@ -13,6 +13,7 @@ from gt.probes import (
     persistence,
     resources,
     states,
+    synthetic,
     training_runs,
 )
 
@@ -29,5 +30,6 @@ __all__ = [
     "persistence",
     "resources",
     "states",
+    "synthetic",
     "training_runs",
 ]

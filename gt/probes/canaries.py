@@ -98,7 +98,11 @@ def measure(subject: Subject, check: str) -> tuple[Measurement, ...]:
         subject: What is measured.
         check: A row of `CANARIES`.
     """
-    canary = CANARIES[check]
+    return measure_row(subject, CANARIES[check])
+
+
+def measure_row(subject: Subject, canary: Canary) -> tuple[Measurement, ...]:
+    """As `measure`, of any row."""
     items = canary.conversations(subject.size("canary_items"), subject.seed, subject.tokenizer)
     # Any number of the first items is spread evenly over the templates: a few suffice for what is not judged.
     few = items[: subject.size("canary_controls")]
@@ -116,7 +120,7 @@ def measure(subject: Subject, check: str) -> tuple[Measurement, ...]:
             by_template[item.template].append(ok)
         return rate(metric, by_template, subject.seed, **fields)
 
-    guessed = _guessed(items) if canary.score is score_facts else None
+    guessed = None if canary.score is score_bullets else _guessed(items)
     control = rate_of("control_rate", [score.right for score in unaided], chance=guessed)
     also = scores[0].also
     return (

@@ -50,6 +50,10 @@ def _short_memory(tokens: int, caught_by: str) -> Sabotage:
     )
 
 
+def _short_window(tokens: int, caught_by: str) -> Sabotage:
+    return Sabotage(f"the state is lost every {tokens} tokens", caught_by, memory.forgets_every(tokens), _STREAMS)
+
+
 _RWKV, _MAMBA, _STATES = frozenset({"rwkv"}), frozenset({"mamba"}), frozenset({"states"})
 _TALKS, _STREAMS = frozenset({"generation"}), frozenset({"states", "streaming"})
 
@@ -151,4 +155,16 @@ SABOTAGES: dict[str, Sabotage] = {
         memory.between_calls(memory.neighbours_state),
         _TALKS,
     ),
+    "forgets-every-24": _short_window(24, "SelCopy"),
+    "forgets-every-28": _short_window(28, "RULER-CWE"),
+    "forgets-every-32": _short_window(32, "RULER-FWE"),
+    "forgets-every-40": _short_window(40, "MQAR"),
+    "forgets-every-44": _short_window(44, "ICR"),
+    "forgets-every-48": _short_window(48, "ICR-fuzzy"),
+    "forgets-every-52": _short_window(52, "ICR-noisy"),
+    "forgets-every-56": _short_window(56, "RULER-S"),
+    "forgets-every-60": _short_window(60, "RULER-MK"),
+    "forgets-every-68": _short_window(68, "RULER-MV"),
+    "forgets-every-72": _short_window(72, "RULER-MQ"),
+    "forgets-every-80": _short_window(80, "RULER-VT"),
 }

@@ -96,6 +96,7 @@ def probe(subject: Any, check: str) -> Probed:
         needles,
         resources,
         states,
+        synthetic,
         training_runs,
     )
 
@@ -132,6 +133,7 @@ def probe(subject: Any, check: str) -> Probed:
         "NIAH": needles.claimed,
         "NIAH-16K": needles.grid,
         **{name: partial(canaries.measure, check=name) for name in canaries.CANARIES},
+        **{name: partial(synthetic.measure, check=name) for name in synthetic.SYNTHETIC},
     }
     measurements = probes[check](subject)
     status, reason, _ = BOOK.checks[check].bands["default"].judge(measurements, BOOK.checks[check].metrics)

@@ -1,7 +1,7 @@
 """Every check sees the fault that it is for, and leaves the healthy model alone.
 
-The faults of the canaries, of long texts and of L5 are in tests/gt/probes: no model that is trained here in a minute
-passes the first two when it is whole, nor has it a GPT2 of its size beside it.
+The faults of the canaries, of synthetic tasks, of long texts and of L5 are in tests/gt/probes: no model that is trained
+here in a minute passes the first three when it is whole, nor has it a GPT2 of its size beside it.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from collections.abc import Callable
 import pytest
 
 from gt.probes.canaries import CANARIES
+from gt.probes.synthetic import SYNTHETIC
 from gt.sabotage import SABOTAGES
 from gt.subject import Subject
 
 from .conftest import Probed, card, probe, statuses
 
 IN_SESSIONS = ("nan-weight", "leaking-future", "dropped-state", "frozen-state", "dead-mamba", "eval-noise")
-ELSEWHERE = {*CANARIES, "L5", "LRD", "LRD-1M", "NIAH"}
+ELSEWHERE = {*CANARIES, *SYNTHETIC, "L5", "LRD", "LRD-1M", "NIAH"}
 _healthy: dict[str, Probed] = {}
 
 

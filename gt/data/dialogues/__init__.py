@@ -11,6 +11,7 @@ from gt.data.dialogues.content import (
     persona_data,
     preference_data,
     reference_data,
+    synthetic_data,
 )
 from gt.data.dialogues.discourse import correction_items, preference_items, reference_items
 from gt.data.dialogues.formats import bullet_items
@@ -45,6 +46,7 @@ __all__ = [
     "score_facts",
     "score_list",
     "score_values",
+    "synthetic_data",
     "three_fact_items",
     "two_fact_items",
 ]

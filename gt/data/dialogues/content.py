@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import TypeVar
 
@@ -141,8 +142,51 @@ class NeedleData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     values: tuple[str, ...]
 
 
+class Wording(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One way of putting a task; the header of the fixture explains the slots."""
+
+    question: str
+    open: str = ""
+    each: str = ""
+    join: str = ""
+    link: str = ""
+    several: str = ""
+    both: str = ""
+
+    @property
+    def statements(self) -> list[str]:
+        """What it states; `{value}` and `{values}` stand where keys, values and items do."""
+        return _slotted(self.open, self.each, self.link)
+
+    @property
+    def questions(self) -> list[str]:
+        """What it asks; slots as of `statements`."""
+        return _slotted(self.question, self.several, self.both)
+
+
+class SyntheticData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The content of `fixtures/synthetic.yaml`, whose header explains each part."""
+
+    pairs: tuple[tuple[str, str], ...]
+    words: tuple[str, ...]
+    sorts: dict[str, str]
+    noise: tuple[str, ...]
+    mqar: tuple[Wording, ...]
+    copy: tuple[Wording, ...]
+    recall: tuple[Wording, ...]
+    needle: tuple[Wording, ...]
+    chain: tuple[Wording, ...]
+    common: tuple[Wording, ...]
+    frequent: tuple[Wording, ...]
+
+    @property
+    def wordings(self) -> tuple[Wording, ...]:
+        """The wordings of all tasks."""
+        return (*self.mqar, *self.copy, *self.recall, *self.needle, *self.chain, *self.common, *self.frequent)
+
+
 class EvaluationTexts(msgspec.Struct, frozen=True):
-    """All that canaries and needles say, without repetition: what training must keep away from.
+    """All that canaries, needles and synthetic tasks say, without repetition: what training must keep away from.
 
     Attributes:
         statements: What the user states or instructs; `{value}`, `{other}` and `{values}` stand where values do.
@@ -213,9 +257,16 @@ def needle_data() -> NeedleData:
     return _read("needles.yaml", NeedleData)
 
 
+@cache
+def synthetic_data() -> SyntheticData:
+    """Read `fixtures/synthetic.yaml`; raises as `canary_data` does."""
+    return _read("synthetic.yaml", SyntheticData)
+
+
 def evaluation_texts() -> EvaluationTexts:
-    """The texts and values of every canary fixture and of the needles; raises as `canary_data` does."""
+    """The texts and values of every canary fixture, needles and synthetic tasks; raises as `canary_data` does."""
     recall, formats, personas, needles = canary_data(), format_data(), persona_data(), needle_data()
+    wordings = synthetic_data().wordings
     references, constraints = reference_data(), constraint_data()
     templates: list[Template | ListTemplate] = [
         *recall.templates,
@@ -230,10 +281,12 @@ def evaluation_texts() -> EvaluationTexts:
             *(template.statement for template in (*templates, *references.templates, *remarks, *needles.keys)),
             *(template.comment for template in references.templates),
             *(turn.text for turn in instructed),
+            *(text for wording in wordings for text in wording.statements),
         ),
         questions=_once(
             *(template.question for template in (*templates, *references.templates, *needles.keys)),
             *constraints.questions,
+            *(text for wording in wordings for text in wording.questions),
         ),
         fillers=_once(*recall.fillers, *(turn.text for turn in recall.neutral)),
         replies=_once(
@@ -247,6 +300,11 @@ def evaluation_texts() -> EvaluationTexts:
             *needles.values,
         ),
     )
+
+
+def _slotted(*texts: str) -> list[str]:
+    return [re.sub(r"\{(items|keys)\}", "{values}", re.sub(r"\{(key|other|sort)\}", "{value}", text))
+            for text in texts if text]  # fmt: skip
 
 
 def _once(*texts: str) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ def score_values(generated: str, expected: Sequence[str], rivals: Iterable[str])
         expected: Values that the answer must name.
         rivals: Values that it must not name.
     """
-    line = re.split(r"\n|\r", SPEAKER.split(generated.lstrip(" \t"), maxsplit=1)[0], maxsplit=1)[0]
+    line = first_line(generated)
     if not line.strip():
         return Score(False, "says nothing")
     named = [value for value in expected if mentions(line, value)]
@@ -60,6 +60,11 @@ def score_values(generated: str, expected: Sequence[str], rivals: Iterable[str])
     if len(named) < len(expected):
         return Score(False, "names a part" if named else "names no value")
     return Score(True)
+
+
+def first_line(generated: str) -> str:
+    """The first line of what the model said, up to where it begins another turn."""
+    return re.split(r"\n|\r", SPEAKER.split(generated.lstrip(" \t"), maxsplit=1)[0], maxsplit=1)[0]
 
 
 def score_bullets(item: CanaryItem, generated: str) -> Score:
