@@ -14,13 +14,23 @@ from gt.data.dialogues import (
     CanaryItem,
     Score,
     bullet_items,
+    consistent_persona_items,
+    doubted_persona_items,
+    formal_items,
+    nested_items,
     persona_items,
     recall_items,
     score_bullets,
     score_facts,
+    score_formal,
+    score_terse,
+    score_untrapped,
+    speaker_items,
+    terse_items,
     two_fact_items,
 )
 from gt.measurement import Measurement
+from gt.probes.interleaving import interleaving_difference
 from gt.probes.rates import rate
 from gt.session import Sessions
 
@@ -43,6 +53,7 @@ class Canary(msgspec.Struct, frozen=True, kw_only=True):
         control: What the control conversations lack, in words.
         stop: Where an answer ends.
         max_tokens: Most tokens of an answer; one that ends earlier costs less.
+        further: Measures something more with the first of its conversations.
     """
 
     items: Callable[[int, int], list[CanaryItem]]
@@ -50,6 +61,7 @@ class Canary(msgspec.Struct, frozen=True, kw_only=True):
     control: str = "the fact"
     stop: str = LINE_END
     max_tokens: int = 32
+    further: Callable[[Subject, list[CanaryItem]], Measurement] | None = None
 
 
 CANARIES: dict[str, Canary] = {
@@ -59,7 +71,13 @@ CANARIES: dict[str, Canary] = {
     "C1c": Canary(items=partial(recall_items, 10)),
     "C1d": Canary(items=partial(two_fact_items, 5), control="the first fact"),
     "C4a": Canary(items=bullet_items, score=score_bullets, control="the instruction", stop=NEXT_TURN, max_tokens=48),
+    "C4b": Canary(items=formal_items, score=score_formal, control="the instruction", max_tokens=48),
+    "C4c": Canary(items=terse_items, score=score_terse, control="the instruction", max_tokens=48),
     "C5a": Canary(items=partial(persona_items, 2), control="that fact of the persona"),
+    "C5b": Canary(items=consistent_persona_items, control="the last fact of the persona"),
+    "C5c": Canary(items=doubted_persona_items, score=score_untrapped, control="that fact of the persona"),
+    "C6a": Canary(items=nested_items, score=score_untrapped, further=interleaving_difference),
+    "C6b": Canary(items=speaker_items, score=score_untrapped, control="the last user's fact"),
 }
 
 
@@ -78,12 +96,12 @@ def measure(subject: Subject, check: str) -> tuple[Measurement, ...]:
     items = canary.items(subject.size("canary_items"), subject.seed)
     # Any number of the first items is spread evenly over the templates: a few suffice for what is not judged.
     few = items[: subject.size("canary_controls")]
-    told = _read(subject, [item.turns for item in items], "conversations")
+    told, aside = _read(subject, canary, items, lambda item: item.turns, "conversations")
     ranked = _ranked_first(subject, told, few)
-    answers = told.generate(canary.max_tokens, canary.stop)
-    without = _read(subject, [item.control for item in few], "controls").generate(canary.max_tokens, canary.stop)
-    scores = [canary.score(item, answer) for item, answer in zip(items, answers, strict=True)]
-    chance = [canary.score(item, answer) for item, answer in zip(few, without, strict=True)]
+    answers = _answers(canary, items, told, aside)
+    without = _answers(canary, few, *_read(subject, canary, few, lambda item: item.control, "controls"))
+    scores = [_together(own) for own in answers]
+    chance = [_together(own) for own in without]
 
     def rate_of(metric: str, right: Sequence[bool], **fields: Any) -> Measurement:
         by_template: dict[str, list[bool]] = defaultdict(list)
@@ -98,22 +116,78 @@ def measure(subject: Subject, check: str) -> tuple[Measurement, ...]:
             "rate",
             [score.right for score in scores],
             note=f"without {canary.control} {control.value:.1%}",
-            detail=_report(items, answers, scores),
+            detail=_report(items, answers),
         ),
         control,
         *(rate_of(name, [score.also[name] for score in scores]) for name in also),
         rate_of("likelihood_rank_rate", ranked, note=f"chance {1 / len(items[0].candidates):.0%}"),
+        *([canary.further(subject, few)] if canary.further else []),
     )
 
 
-def _read(subject: Subject, conversations: Sequence[tuple[str, ...]], what: str) -> Sessions:
-    """Read conversations turn by turn, up to where the model must answer."""
-    sessions = Sessions(subject.model, subject.tokenizer, len(conversations))
+class Answered(msgspec.Struct, frozen=True):
+    """A question, what was answered, and what that came to."""
+
+    item: CanaryItem
+    answer: str
+    score: Score
+
+
+def _read(
+    subject: Subject,
+    canary: Canary,
+    items: Sequence[CanaryItem],
+    of: Callable[[CanaryItem], tuple[str, ...]],
+    what: str,
+) -> tuple[Sessions, list[list[str]]]:
+    """Read conversations turn by turn, up to where the model must answer.
+
+    Args:
+        subject: What is measured.
+        canary: Its row.
+        items: Their items.
+        of: The turns to read of an item.
+        what: What they are, for people.
+
+    Returns:
+        The conversations, and each one's answers to what is asked aside on the way.
+    """
+    conversations = [of(item) for item in items]
+    sessions = Sessions(subject.model, subject.tokenizer, len(items))
+    aside: list[list[str]] = [[] for _ in items]
     turns = max(map(len, conversations))
     for turn in range(turns):
+        for number in range(len(items[0].before)):
+            rows = [row for row, item in enumerate(items) if len(of(item.before[number])) == turn + 1]
+            if rows:
+                asked = sessions.take(rows)
+                asked.feed([of(items[row].before[number])[turn] for row in rows])
+                for row, answer in zip(rows, asked.generate(canary.max_tokens, canary.stop), strict=True):
+                    aside[row].append(answer)
         sessions.feed([conversation[turn] if turn < len(conversation) else "" for conversation in conversations])
         subject.progress(turn + 1, turns, what)
-    return sessions
+    return sessions, aside
+
+
+def _answers(
+    canary: Canary, items: Sequence[CanaryItem], sessions: Sessions, aside: Sequence[Sequence[str]]
+) -> list[list[Answered]]:
+    """The answers to every question of every item, the last one given now."""
+    last = sessions.generate(canary.max_tokens, canary.stop)
+    return [
+        [
+            Answered(asked, answer, canary.score(asked, answer))
+            for asked, answer in zip((*item.before, item), (*earlier, answer), strict=True)
+        ]
+        for item, earlier, answer in zip(items, aside, last, strict=True)
+    ]
+
+
+def _together(answered: Sequence[Answered]) -> Score:
+    """What the answers of one conversation come to: a property is there if every answer has it."""
+    scores = [one.score for one in answered]
+    wrong = next((score.why for score in scores if not score.right), "")
+    return Score(not wrong, wrong, {name: all(score.also[name] for score in scores) for name in scores[0].also})
 
 
 def _ranked_first(subject: Subject, sessions: Sessions, items: Sequence[CanaryItem]) -> list[bool]:
@@ -128,27 +202,31 @@ def _ranked_first(subject: Subject, sessions: Sessions, items: Sequence[CanaryIt
     return [mine > other for mine, other in zip(own, best, strict=True)]
 
 
-def _report(items: Sequence[CanaryItem], answers: Sequence[str], scores: Sequence[Score]) -> dict[str, Any]:
-    """Rates by kind, why answers were wrong, and a sample of them."""
+def _report(items: Sequence[CanaryItem], answers: Sequence[Sequence[Answered]]) -> dict[str, Any]:
+    """Rates by kind and by question, why answers were wrong, and a sample of them: the first wrong one of an item."""
     kinds: dict[str, list[bool]] = defaultdict(list)
-    for item, score in zip(items, scores, strict=True):
-        kinds[item.kind].append(score.right)
+    shown = []
+    for item, own in zip(items, answers, strict=True):
+        kinds[item.kind].append(all(one.score.right for one in own))
+        shown.append(next((one for one in own if not one.score.right), own[-1]))
     told = [
         {
             "template": item.template,
-            "said": item.said,
-            "asked": item.turns[-1].splitlines()[0].removeprefix("User: "),
-            "expected": list(item.expected),
-            "got": answer,
-            "why": score.why,
+            "said": one.item.said,
+            "asked": one.item.turns[-1].splitlines()[0].removeprefix("User: "),
+            "expected": list(one.item.expected),
+            "got": one.answer,
+            "why": one.score.why,
         }
-        for item, answer, score in zip(items, answers, scores, strict=True)
+        for item, one in zip(items, shown, strict=True)
     ]
-    wrong = [one for one, score in zip(told, scores, strict=True) if not score.right]
-    right = [one for one, score in zip(told, scores, strict=True) if score.right]
+    wrong = [text for text, one in zip(told, shown, strict=True) if not one.score.right]
+    right = [text for text, one in zip(told, shown, strict=True) if one.score.right]
+    by_question = [sum(own[number].score.right for own in answers) / len(answers) for number in range(len(answers[0]))]
     return {
         "by_kind": {kind: {"rate": sum(own) / len(own), "n": len(own)} for kind, own in sorted(kinds.items())},
-        "why_wrong": dict(Counter(score.why for score in scores if not score.right).most_common()),
+        **({"by_question": by_question} if len(by_question) > 1 else {}),
+        "why_wrong": dict(Counter(one.score.why for one in shown if not one.score.right).most_common()),
         # Items go round the templates: the first ones are of different templates.
         "wrong": wrong[:WRONG_KEPT],
         "right": right[:RIGHT_KEPT],

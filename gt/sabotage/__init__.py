@@ -124,4 +124,14 @@ SABOTAGES: dict[str, Sabotage] = {
         memory.between_calls(memory.neighbours_state),
         _TALKS,
     ),
+    "memory-112": _short_memory(112, "C4b"),
+    "memory-104": _short_memory(104, "C4c"),
+    "memory-176": _short_memory(176, "C5b"),
+    "memory-72": _short_memory(72, "C5c"),
+    "shared-state": Sabotage(
+        "a conversation goes on from the state that the last call of any one left", "C6a", memory.shared_state, _TALKS
+    ),
+    "lost-two-turns": Sabotage(
+        "the state after the first two calls is lost", "C6b", memory.forgetting(lambda calls, _: calls == 2), _TALKS
+    ),
 }

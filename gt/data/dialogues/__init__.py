@@ -7,12 +7,16 @@ from gt.data.dialogues.content import (
     format_data,
     needle_data,
     persona_data,
+    speaker_data,
+    tone_data,
 )
 from gt.data.dialogues.formats import bullet_items
 from gt.data.dialogues.items import CanaryItem
-from gt.data.dialogues.personas import persona_items
+from gt.data.dialogues.personas import consistent_persona_items, doubted_persona_items, persona_items
 from gt.data.dialogues.recall import recall_items, two_fact_items
-from gt.data.dialogues.scorers import Score, mentions, score_bullets, score_facts, score_values
+from gt.data.dialogues.scorers import Score, mentions, score_bullets, score_facts, score_untrapped, score_values
+from gt.data.dialogues.speakers import nested_items, speaker_items
+from gt.data.dialogues.tones import formal_items, score_formal, score_terse, terse_items
 
 __all__ = [
     "CanaryItem",
@@ -20,15 +24,26 @@ __all__ = [
     "Score",
     "bullet_items",
     "canary_data",
+    "consistent_persona_items",
+    "doubted_persona_items",
     "evaluation_texts",
+    "formal_items",
     "format_data",
     "mentions",
     "needle_data",
+    "nested_items",
     "persona_data",
     "persona_items",
     "recall_items",
     "score_bullets",
     "score_facts",
+    "score_formal",
+    "score_terse",
+    "score_untrapped",
     "score_values",
+    "speaker_data",
+    "speaker_items",
+    "terse_items",
+    "tone_data",
     "two_fact_items",
 ]

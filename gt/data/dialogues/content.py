@@ -77,6 +77,57 @@ class PersonaData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     kinds: dict[str, tuple[str, ...]]
     openings: tuple[Turn, ...]
+    doubts: tuple[Turn, ...]
+    templates: tuple[Template, ...]
+
+
+class Sample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The same answer in the tone that is asked for, and in another."""
+
+    right: str
+    other: str
+
+
+class FormalTone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How formality is asked for, and from how much of it an answer is formal."""
+
+    least_points: int
+    most_addressed: float
+    instructions: tuple[Turn, ...]
+    sample: Sample
+
+
+class TerseTone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How formal, concise and technical answers are asked for, and what they are."""
+
+    most_words: int
+    least_terms: float
+    instructions: tuple[Turn, ...]
+    sample: Sample
+
+
+class ToneWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Words that tell a tone, in small letters."""
+
+    slang: frozenset[str]
+    formal: frozenset[str]
+    technical: frozenset[str]
+
+
+class ToneData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The content of `fixtures/canary_tones.yaml`, whose header explains each part."""
+
+    formal: FormalTone
+    terse: TerseTone
+    words: ToneWords
+
+
+class SpeakerData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The content of `fixtures/canary_speakers.yaml`, whose header explains each part."""
+
+    switches: tuple[str, ...]
+    returns: tuple[str, ...]
+    speakers: tuple[str, ...]
     templates: tuple[Template, ...]
 
 
@@ -141,6 +192,18 @@ def persona_data() -> PersonaData:
 
 
 @cache
+def tone_data() -> ToneData:
+    """Read `fixtures/canary_tones.yaml`; raises as `canary_data` does."""
+    return _read("canary_tones.yaml", ToneData)
+
+
+@cache
+def speaker_data() -> SpeakerData:
+    """Read `fixtures/canary_speakers.yaml`; raises as `canary_data` does."""
+    return _read("canary_speakers.yaml", SpeakerData)
+
+
+@cache
 def needle_data() -> NeedleData:
     """Read `fixtures/needles.yaml`; raises as `canary_data` does."""
     return _read("needles.yaml", NeedleData)
@@ -149,19 +212,30 @@ def needle_data() -> NeedleData:
 def evaluation_texts() -> EvaluationTexts:
     """The texts and values of every canary fixture and of the needles; raises as `canary_data` does."""
     recall, formats, personas, needles = canary_data(), format_data(), persona_data(), needle_data()
-    templates: list[Template | ListTemplate] = [*recall.templates, *formats.lists, *personas.templates]
-    said = (*formats.instructions, *personas.openings, *recall.neutral)
+    tones, speakers = tone_data(), speaker_data()
+    templates: list[Template | ListTemplate] = [
+        *recall.templates,
+        *formats.lists,
+        *personas.templates,
+        *speakers.templates,
+    ]
+    told = (*formats.instructions, *tones.formal.instructions, *tones.terse.instructions, *personas.openings)
+    samples = (tones.formal.sample, tones.terse.sample)
     return EvaluationTexts(
         statements=_once(
             *(template.statement for template in (*templates, *needles.keys)),
-            *(turn.text for turn in (*formats.instructions, *personas.openings)),
+            *(turn.text for turn in (*told, *personas.doubts)),
+            *(text for sample in samples for text in (sample.right, sample.other)),
+            *speakers.switches,
+            *speakers.returns,
+            *speakers.speakers,
         ),
         questions=_once(*(template.question for template in (*templates, *needles.keys))),
         fillers=_once(*recall.fillers, *(turn.text for turn in recall.neutral)),
         replies=_once(
             recall.default_reply,
             *recall.filler_replies,
-            *(turn.reply for turn in said),
+            *(turn.reply for turn in (*told, *personas.doubts, *recall.neutral)),
             *(template.reply for template in templates if template.reply),
         ),
         values=_once(

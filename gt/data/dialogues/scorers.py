@@ -45,7 +45,7 @@ def score_values(generated: str, expected: Sequence[str], rivals: Iterable[str])
         expected: Values that the answer must name.
         rivals: Values that it must not name.
     """
-    line = re.split(r"\n|\r", SPEAKER.split(generated.lstrip(" \t"), maxsplit=1)[0], maxsplit=1)[0]
+    line = first_line(generated)
     if not line.strip():
         return Score(False, "says nothing")
     named = [value for value in expected if mentions(line, value)]
@@ -54,6 +54,17 @@ def score_values(generated: str, expected: Sequence[str], rivals: Iterable[str])
     if len(named) < len(expected):
         return Score(False, "names a part" if named else "names no value")
     return Score(True)
+
+
+def score_untrapped(item: CanaryItem, generated: str) -> Score:
+    """As `score_facts`; recorded beside it: whether the value that the conversation suggests is not named."""
+    score = score_facts(item, generated)
+    return Score(score.right, score.why, {"untrapped_rate": not mentions(first_line(generated), item.trap)})
+
+
+def first_line(generated: str) -> str:
+    """What counts of an answer in one line: up to a line's end, or where the model begins another turn."""
+    return re.split(r"\n|\r", SPEAKER.split(generated.lstrip(" \t"), maxsplit=1)[0], maxsplit=1)[0]
 
 
 def score_bullets(item: CanaryItem, generated: str) -> Score:

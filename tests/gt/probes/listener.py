@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gt.cache import Resumable
-from gt.data.dialogues import canary_data, format_data, needle_data, persona_data
+from gt.data.dialogues import canary_data, format_data, needle_data, persona_data, speaker_data, tone_data
 from gt.data.dialogues.content import ListTemplate, Template
 from gt.models.state import ModelState
 from gt.resources import fixtures_dir
@@ -99,14 +99,29 @@ def every_asked(text: str) -> list[Template | ListTemplate]:
         *canary_data().templates,
         *persona_data().templates,
         *format_data().lists,
+        *speaker_data().templates,
     ]
-    question = text.rpartition("User: ")[2].removesuffix("\nAssistant:")
+    question = without_lead(text.rpartition("User: ")[2].removesuffix("\nAssistant:"))
     by_question = {template.question.rstrip("?").lower(): template for template in templates}
     single = by_question.get(question.rstrip("?").lower())
     if single is not None:
         return [single]
     parts = [part.rstrip("?").lower() for part in question.split(", and ")]
     return [by_question[part] for part in parts if part in by_question]
+
+
+def without_lead(turn: str) -> str:
+    """A turn without who says it or what it goes back to."""
+    leads = [*speaker_data().returns, *speaker_data().speakers]
+    return re.sub("|".join(re.escape(lead).replace(r"\{value\}", r"\w+") for lead in leads), "", turn, count=1).strip()
+
+
+def of_last_speaker(text: str) -> str:
+    """What the user who speaks last has said; everything where none says who it is."""
+    named = [re.escape(one).replace(r"\{value\}", r"(\w+)") for one in speaker_data().speakers]
+    turns = [(turn, re.match("|".join(named), turn)) for turn in text.split("User: ")]
+    who = [next(filter(None, match.groups())) if match else "" for _, match in turns]
+    return "User: ".join(turn for (turn, _), name in zip(turns, who, strict=True) if name == who[-1])
 
 
 def asked(text: str) -> Template | ListTemplate | None:
@@ -138,7 +153,16 @@ def wants_bullets(text: str) -> bool:
     return any(instruction.text in text for instruction in format_data().instructions)
 
 
+def sample_of_tone(text: str) -> str:
+    """How an answer is to be phrased, by the tone that was asked for; empty without one."""
+    for tone in (tone_data().formal, tone_data().terse):
+        if any(instruction.text in text for instruction in tone.instructions):
+            return tone.sample.right
+    return ""
+
+
 def remember(text: str) -> str:
     """The right answer to a canary's question, from what was read alone."""
-    values = [value for template in every_asked(text) for value in stated(text, template)]
-    return written(values, wants_bullets(text))
+    values = [value for template in every_asked(text) for value in stated(of_last_speaker(text), template)]
+    sample = sample_of_tone(text)
+    return f" {sample.replace('{value}', *values)}\n" if sample and values else written(values, wants_bullets(text))
