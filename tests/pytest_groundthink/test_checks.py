@@ -36,6 +36,22 @@ def test_shipped_checks_are_those_of_the_first_version() -> None:
     assert set(book.profiles) == {"default", "v4"}
 
 
+def test_scores_sum_up_checks_that_exist_or_are_planned(tmp_path: Path) -> None:
+    book = load_checks(SHIPPED)
+    known = book.checks.keys() | book.planned.keys()
+    assert {name: {id_[:2] for id_ in ids} for name, ids in book.scores.items()} == {
+        "grounding": {"C2"}, "dialogue": {"C3"}, "instruction": {"C4"}, "persona": {"C5"}, "isolation": {"C6"},
+    }  # fmt: skip
+    assert {id_ for ids in book.scores.values() for id_ in ids} == {id_ for id_ in known if "C2" <= id_ < "C7"}
+    wrong = tmp_path / "checks.yaml"
+    wrong.write_text(SHIPPED.read_text(encoding="utf-8").replace("[C6a, C6b]", "[C6a, C6z]"), encoding="utf-8")
+    with pytest.raises(FixtureError, match=r"scores\.isolation: expected ids of checks, got C6z"):
+        load_checks(wrong)
+    own = tmp_path / "own.yaml"
+    own.write_text(f"{OWN}scores: {{mine: [X1, C1a], isolation: [C6b]}}\n", encoding="utf-8")
+    assert load_checks(SHIPPED, own).scores == {**book.scores, "mine": ("X1", "C1a"), "isolation": ("C6b",)}
+
+
 def test_every_check_judges_by_default_has_sources_and_says_what_to_do() -> None:
     for check in load_checks(SHIPPED).checks.values():
         assert "default" in check.bands, check.id
@@ -81,7 +97,7 @@ def test_own_checks_are_laid_over_the_shipped_ones(tmp_path: Path) -> None:
 def test_a_planned_check_that_a_user_defines_is_no_longer_planned(tmp_path: Path) -> None:
     planning, own = tmp_path / "checks.yaml", tmp_path / "own.yaml"
     planning.write_text(
-        SHIPPED.read_text(encoding="utf-8").partition("\nplanned:")[0] + "\nplanned:\n  X1: soon\n", encoding="utf-8"
+        SHIPPED.read_text(encoding="utf-8").partition("\nscores:")[0] + "\nplanned:\n  X1: soon\n", encoding="utf-8"
     )
     own.write_text(OWN, encoding="utf-8")
     assert "X1" in load_checks(planning).planned
@@ -106,6 +122,7 @@ def test_a_planned_check_that_a_user_defines_is_no_longer_planned(tmp_path: Path
         (("default:", "mine:"), 11, "checks.X1.bands.mine: unknown profile; expected one of default, v4"),
         (("        speed:", "        combine: mean\n        speed:"), 13, "expected worst or votes, got 'mean'"),
         (("version: 1", "version: 2"), 1, "version: expected 1, got 2"),
+        (("version: 1", "version: 1\nscores: {mine: X1}"), 2, "scores: expected `array`, got `str`"),
         (("checks:", "chekcs:"), 2, "chekcs: unknown key"),
         (("title: my own", "title: my own\n    title: again"), 5, "checks.X1.title: the key is there twice"),
         (("title: my own", "title: {my own"), 5, "is not valid YAML"),
