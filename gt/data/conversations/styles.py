@@ -55,11 +55,11 @@ def formats(draw: Draw) -> Example:
 
 
 def tone(draw: Draw) -> Example:
-    """Replies and answers in the tone that the user wants, over turns."""
+    """Answers, and often replies, in the tone that the user wants, over turns."""
     talk = Talk(draw)
     chosen = draw.pick(tones())
-    talk.replies = chosen.replies
-    talk.say(_instruction(draw, chosen.asked), "")
+    talk.replies = chosen.replies if draw.chance(0.5) else ()
+    talk.say(_instruction(draw, chosen.asked), reply(draw))
     for _ in range(1 + draw.below(2)):
         (fact,) = facts(draw)
         talk.tell(fact)

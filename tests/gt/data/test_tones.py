@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gt.data.conversations.wordings import read_yaml, tones
 from gt.data.dialogues import CanaryItem, formal_items, score_formal, score_terse, terse_items, tone_data
 
 TURNS = (
@@ -48,6 +49,19 @@ def test_replies_that_are_given_have_no_tone() -> None:
     for instruction in (*tone_data().formal.instructions, *tone_data().terse.instructions):
         assert score_formal(item(), instruction.reply).why in ("has no formal tone", "is chatty")
         assert not score_terse(item(), instruction.reply).right
+
+
+def test_what_training_teaches_is_what_the_scorers_look_for() -> None:
+    """And no more: another tone that is trained on passes for neither."""
+    named = read_yaml("tones.yaml", dict[str, object])
+    by_name = dict(zip(named, tones(), strict=True))
+    for tone, score in (("formal", score_formal), ("terse", score_terse)):
+        for name, one in by_name.items():
+            answers = [answer.replace("{v}", "crimson") for answer in one.answers]
+            passed = [answer for answer in answers if score(item(), f" {answer}").right]
+            if name == "technical" and tone == "terse":
+                continue  # terse as well, but for its lack of formality, which does not show in a line
+            assert passed == (answers if name == tone else []), (tone, name)
 
 
 @pytest.mark.parametrize(
