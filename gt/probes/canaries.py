@@ -71,8 +71,8 @@ CANARIES: dict[str, Canary] = {
     "C1c": Canary(items=partial(recall_items, 10)),
     "C1d": Canary(items=partial(two_fact_items, 5), control="the first fact"),
     "C4a": Canary(items=bullet_items, score=score_bullets, control="the instruction", stop=NEXT_TURN, max_tokens=48),
-    "C4b": Canary(items=formal_items, score=score_formal, control="the instruction", max_tokens=48),
-    "C4c": Canary(items=terse_items, score=score_terse, control="the instruction", max_tokens=48),
+    "C4b": Canary(items=formal_items, score=score_formal, control="the instruction"),
+    "C4c": Canary(items=terse_items, score=score_terse, control="the instruction"),
     "C5a": Canary(items=partial(persona_items, 2), control="that fact of the persona"),
     "C5b": Canary(items=consistent_persona_items, control="the last fact of the persona"),
     "C5c": Canary(items=doubted_persona_items, score=score_untrapped, control="that fact of the persona"),
@@ -84,9 +84,10 @@ CANARIES: dict[str, Canary] = {
 def measure(subject: Subject, check: str) -> tuple[Measurement, ...]:
     """Rate of right answers with its cluster-bootstrap interval, beside the rate of the control; greedy decoding.
 
-    What is right in the control, whose conversations lack what the answer depends on, is chance. Recorded to explain:
-    how often the right answer is the likeliest of a few candidates, whatever the model would say of its own accord;
-    the other properties that the scorer sees; the rate of each kind; and wrong answers with what was said.
+    A conversation with several questions is right if every answer is. What is right in the control, whose
+    conversations lack what the answer depends on, is chance. Recorded to explain: how often the right answer is the
+    likeliest of a few candidates, whatever the model would say of its own accord; the other properties that the scorer
+    sees; the rate of each kind and of each question; and wrong answers with what was said.
 
     Args:
         subject: What is measured.
