@@ -24,7 +24,8 @@ SCHEMA: Literal["groundthink.scorecard/1"] = "groundthink.scorecard/1"
 class MeasurementRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One measured quantity; `value` is null where it was not finite, and `note` says what it was.
 
-    `outcomes` has the items of a rate by template, "1" for each right one and "0" for each wrong one.
+    `outcomes` has the items of a rate by template, "1" for each right one and "0" for each wrong one; `chance` is what
+    a guess among the possible answers would come to, null where there is no such thing.
     """
 
     name: str
@@ -32,6 +33,7 @@ class MeasurementRecord(msgspec.Struct, frozen=True, kw_only=True):
     unit: str = ""
     n: int = 1
     ci95: tuple[float, float] | None = None
+    chance: float | None = None
     note: str = ""
     detail: dict[str, Any] = {}
     outcomes: dict[str, str] = {}
@@ -45,6 +47,7 @@ class MeasurementRecord(msgspec.Struct, frozen=True, kw_only=True):
             unit=m.unit,
             n=m.n,
             ci95=m.ci95,
+            chance=m.chance,
             note=m.note,
             detail=m.detail,
             outcomes=m.outcomes,

@@ -38,6 +38,42 @@ def test_recalls_two_facts(subject: Subject, judge: Judge) -> None:
     judge(probes.canaries.measure(subject, "C1d"))
 
 
+@check("C2a")
+def test_answers_from_three_facts(subject: Subject, judge: Judge) -> None:
+    """Facts near the beginning, in the last quarter and at the end of 2,000 tokens are named together."""
+    judge(probes.canaries.measure(subject, "C2a"))
+
+
+@check("C2b")
+def test_gathers_constraints(subject: Subject, judge: Judge) -> None:
+    """All that is to be avoided is named, and nothing else."""
+    judge(probes.canaries.measure(subject, "C2b"))
+
+
+@check("C3a")
+def test_recalls_a_preference(subject: Subject, judge: Judge) -> None:
+    """The one of two things that is preferred is named four turns later."""
+    judge(probes.canaries.measure(subject, "C3a"))
+
+
+@check("C3b")
+def test_resolves_a_reference(subject: Subject, judge: Judge) -> None:
+    """What was meant by "it" or "that" is named, and not the other thing."""
+    judge(probes.canaries.measure(subject, "C3b"))
+
+
+@check("C3c")
+def test_uses_the_correction(subject: Subject, judge: Judge) -> None:
+    """A corrected fact is answered, not the first statement."""
+    judge(probes.canaries.measure(subject, "C3c"))
+
+
+@check("SPS")
+def test_keeps_a_fact_for_fifty_turns(subject: Subject, judge: Judge) -> None:
+    """Recall falls slowly with the turns between a fact and its question."""
+    judge(probes.persistence.measure(subject))
+
+
 @check("C4a")
 def test_keeps_the_format(subject: Subject, judge: Judge) -> None:
     """Answers are bulleted turns after that was asked for."""

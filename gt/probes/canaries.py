@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,27 +15,35 @@ from gt.data.dialogues import (
     Score,
     bullet_items,
     consistent_persona_items,
+    constraint_items,
+    correction_items,
     doubted_persona_items,
     formal_items,
     nested_items,
     persona_items,
+    preference_items,
     recall_items,
+    reference_items,
     score_bullets,
     score_facts,
     score_formal,
+    score_list,
     score_terse,
     score_untrapped,
     speaker_items,
     terse_items,
+    three_fact_items,
     two_fact_items,
 )
 from gt.measurement import Measurement
 from gt.probes.interleaving import interleaving_difference
 from gt.probes.rates import rate
+from gt.probes.reading import read
 from gt.session import Sessions
 
 if TYPE_CHECKING:
     from gt.subject import Subject
+    from gt.tokenizers import Tokenizer
 
 LINE_END = "\n"
 NEXT_TURN = "\nUser:"
@@ -49,6 +57,8 @@ class Canary(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         items: Makes its conversations from their number and the seed.
+        in_tokens: Whether `items` also needs `tokens`, which counts those that the subject makes of a text.
+        leads_on: Whether a later canary goes on from these conversations: what was read is kept for it.
         score: Scores an answer.
         control: What the control conversations lack, in words.
         stop: Where an answer ends.
@@ -56,20 +66,33 @@ class Canary(msgspec.Struct, frozen=True, kw_only=True):
         further: Measures something more with the first of its conversations.
     """
 
-    items: Callable[[int, int], list[CanaryItem]]
+    items: Callable[..., list[CanaryItem]]
+    in_tokens: bool = False
+    leads_on: bool = False
     score: Callable[[CanaryItem, str], Score] = score_facts
     control: str = "the fact"
     stop: str = LINE_END
     max_tokens: int = 32
     further: Callable[[Subject, list[CanaryItem]], Measurement] | None = None
 
+    def conversations(self, n: int, seed: int, tokenizer: Tokenizer) -> list[CanaryItem]:
+        """Its first n conversations for a subject with this tokenizer."""
+        if self.in_tokens:
+            return self.items(n, seed, tokens=lambda text: len(tokenizer.encode(text)))
+        return self.items(n, seed)
+
 
 CANARIES: dict[str, Canary] = {
-    "C1a": Canary(items=partial(recall_items, 0)),
-    "C1b-lite": Canary(items=partial(recall_items, 3)),
-    "C1b": Canary(items=partial(recall_items, 5)),
+    "C1a": Canary(items=partial(recall_items, 0), leads_on=True),
+    "C1b-lite": Canary(items=partial(recall_items, 3), leads_on=True),
+    "C1b": Canary(items=partial(recall_items, 5), leads_on=True),
     "C1c": Canary(items=partial(recall_items, 10)),
     "C1d": Canary(items=partial(two_fact_items, 5), control="the first fact"),
+    "C2a": Canary(items=partial(three_fact_items, 2000), in_tokens=True, control="the last fact"),
+    "C2b": Canary(items=constraint_items, score=score_list, control="one of the things", stop=NEXT_TURN, max_tokens=48),
+    "C3a": Canary(items=partial(preference_items, 4), control="the preference"),
+    "C3b": Canary(items=reference_items, control="the name"),
+    "C3c": Canary(items=partial(correction_items, 2), control="the correction"),
     "C4a": Canary(items=bullet_items, score=score_bullets, control="the instruction", stop=NEXT_TURN, max_tokens=48),
     "C4b": Canary(items=formal_items, score=score_formal, control="the instruction"),
     "C4c": Canary(items=terse_items, score=score_terse, control="the instruction"),
@@ -85,7 +108,8 @@ def measure(subject: Subject, check: str) -> tuple[Measurement, ...]:
     """Rate of right answers with its cluster-bootstrap interval, beside the rate of the control; greedy decoding.
 
     A conversation with several questions is right if every answer is. What is right in the control, whose
-    conversations lack what the answer depends on, is chance. Recorded to explain: how often the right answer is the
+    conversations lack what the answer depends on, is luck. The chance level of a rate of facts is that of naming as
+    many of the values that the scorer knows, at random. Recorded to explain: how often the right answer is the
     likeliest of a few candidates, whatever the model would say of its own accord; the other properties that the scorer
     sees; the rate of each kind and of each question; and wrong answers with what was said.
 
@@ -94,15 +118,16 @@ def measure(subject: Subject, check: str) -> tuple[Measurement, ...]:
         check: A row of `CANARIES`.
     """
     canary = CANARIES[check]
-    items = canary.items(subject.size("canary_items"), subject.seed)
+    items = canary.conversations(subject.size("canary_items"), subject.seed, subject.tokenizer)
     # Any number of the first items is spread evenly over the templates: a few suffice for what is not judged.
     few = items[: subject.size("canary_controls")]
-    told, aside = _read(subject, canary, items, lambda item: item.turns, "conversations")
-    ranked = _ranked_first(subject, told, few)
-    answers = _answers(canary, items, told, aside)
-    without = _answers(canary, few, *_read(subject, canary, few, lambda item: item.control, "controls"))
+    conversations = [*(one.turns for one in _questions(items)), *(one.control for one in _questions(few))]
+    asked = read(subject, conversations, room=canary.max_tokens, keep=canary.leads_on)
+    ranked = _ranked_first(subject, asked, few)
+    every_answer = iter(asked.generate(canary.max_tokens, canary.stop))
+    answers, without = _answered(canary, items, every_answer), _answered(canary, few, every_answer)
     scores = [_together(own) for own in answers]
-    chance = [_together(own) for own in without]
+    unaided = [_together(own) for own in without]
 
     def rate_of(metric: str, right: Sequence[bool], **fields: Any) -> Measurement:
         by_template: dict[str, list[bool]] = defaultdict(list)
@@ -110,18 +135,20 @@ def measure(subject: Subject, check: str) -> tuple[Measurement, ...]:
             by_template[item.template].append(ok)
         return rate(metric, by_template, subject.seed, **fields)
 
-    control = rate_of("control_rate", [score.right for score in chance])
+    guessed = _guessed(items) if canary.score in (score_facts, score_untrapped) else None
+    control = rate_of("control_rate", [score.right for score in unaided], chance=guessed)
     also = scores[0].also
     return (
         rate_of(
             "rate",
             [score.right for score in scores],
+            chance=guessed,
             note=f"without {canary.control} {control.value:.1%}",
             detail=_report(items, answers),
         ),
         control,
         *(rate_of(name, [score.also[name] for score in scores]) for name in also),
-        rate_of("likelihood_rank_rate", ranked, note=f"chance {1 / len(items[0].candidates):.0%}"),
+        rate_of("likelihood_rank_rate", ranked, chance=1 / len(items[0].candidates)),
         *([canary.further(subject, few)] if canary.further else []),
     )
 
@@ -134,54 +161,20 @@ class Answered(msgspec.Struct, frozen=True):
     score: Score
 
 
-def _read(
-    subject: Subject,
-    canary: Canary,
-    items: Sequence[CanaryItem],
-    of: Callable[[CanaryItem], tuple[str, ...]],
-    what: str,
-) -> tuple[Sessions, list[list[str]]]:
-    """Read conversations turn by turn, up to where the model must answer.
-
-    Args:
-        subject: What is measured.
-        canary: Its row.
-        items: Their items.
-        of: The turns to read of an item.
-        what: What they are, for people.
-
-    Returns:
-        The conversations, and each one's answers to what is asked aside on the way.
-    """
-    conversations = [of(item) for item in items]
-    sessions = Sessions(subject.model, subject.tokenizer, len(items))
-    aside: list[list[str]] = [[] for _ in items]
-    turns = max(map(len, conversations))
-    for turn in range(turns):
-        for number in range(len(items[0].before)):
-            rows = [row for row, item in enumerate(items) if len(of(item.before[number])) == turn + 1]
-            if rows:
-                asked = sessions.take(rows)
-                asked.feed([of(items[row].before[number])[turn] for row in rows])
-                for row, answer in zip(rows, asked.generate(canary.max_tokens, canary.stop), strict=True):
-                    aside[row].append(answer)
-        sessions.feed([conversation[turn] if turn < len(conversation) else "" for conversation in conversations])
-        subject.progress(turn + 1, turns, what)
-    return sessions, aside
+def _questions(items: Sequence[CanaryItem]) -> list[CanaryItem]:
+    """The last question of each item, then all that are asked aside before."""
+    return [*items, *(early for item in items for early in item.before)]
 
 
-def _answers(
-    canary: Canary, items: Sequence[CanaryItem], sessions: Sessions, aside: Sequence[Sequence[str]]
-) -> list[list[Answered]]:
-    """The answers to every question of every item, the last one given now."""
-    last = sessions.generate(canary.max_tokens, canary.stop)
-    return [
-        [
-            Answered(asked, answer, canary.score(asked, answer))
-            for asked, answer in zip((*item.before, item), (*earlier, answer), strict=True)
-        ]
-        for item, earlier, answer in zip(items, aside, last, strict=True)
-    ]
+def _answered(canary: Canary, items: Sequence[CanaryItem], answers: Iterator[str]) -> list[list[Answered]]:
+    """The questions of each item in the order of the conversation, from answers in the order of `_questions`."""
+
+    def answered(item: CanaryItem) -> Answered:
+        answer = next(answers)
+        return Answered(item, answer, canary.score(item, answer))
+
+    last = [answered(item) for item in items]
+    return [[*map(answered, item.before), late] for item, late in zip(items, last, strict=True)]
 
 
 def _together(answered: Sequence[Answered]) -> Score:
@@ -201,6 +194,15 @@ def _ranked_first(subject: Subject, sessions: Sessions, items: Sequence[CanaryIt
         best = list(map(max, best, sessions.score([item.candidates[number] for item in items])))
         subject.progress(number, others, "likelihoods")
     return [mine > other for mine, other in zip(own, best, strict=True)]
+
+
+def _guessed(items: Sequence[CanaryItem]) -> float:
+    """How often as many values as are expected, drawn from those and the rivals, are right at every question."""
+    ways = [
+        math.prod(math.comb(len(one.expected) + len(one.rivals), len(one.expected)) for one in (*item.before, item))
+        for item in items
+    ]
+    return math.fsum(1 / way for way in ways) / len(ways)
 
 
 def _report(items: Sequence[CanaryItem], answers: Sequence[Sequence[Answered]]) -> dict[str, Any]:

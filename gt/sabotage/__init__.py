@@ -115,6 +115,27 @@ SABOTAGES: dict[str, Sabotage] = {
     "memory-160": _short_memory(160, "C1b"),
     "memory-192": _short_memory(192, "C1d"),
     "memory-224": _short_memory(224, "C1c"),
+    "memory-104": _short_memory(104, "SPS"),
+    "memory-112": _short_memory(112, "C3a"),
+    "memory-1536": _short_memory(1536, "C2a"),
+    "lost-third-turns": Sabotage(
+        "every third turn leaves nothing behind",
+        "C2b",
+        memory.losing_turns(lambda turn: turn % 3 == 2),
+        _TALKS | _STATES,
+    ),
+    "lost-second-turns": Sabotage(
+        "every second turn leaves nothing behind",
+        "C3b",
+        memory.losing_turns(lambda turn: turn % 2 == 1),
+        _TALKS | _STATES,
+    ),
+    "first-turn-alone": Sabotage(
+        "every turn begins from the state after the first one",
+        "C3c",
+        memory.losing_turns(lambda turn: turn > 0),
+        _TALKS | _STATES,
+    ),
     "lost-beginning": Sabotage(
         "the state after the first call is lost", "C4a", memory.forgetting(lambda calls, _: calls == 1), _TALKS
     ),
@@ -124,8 +145,8 @@ SABOTAGES: dict[str, Sabotage] = {
         memory.between_calls(memory.neighbours_state),
         _TALKS,
     ),
-    "memory-112": _short_memory(112, "C4b"),
-    "memory-104": _short_memory(104, "C4c"),
+    "memory-116": _short_memory(116, "C4b"),
+    "memory-108": _short_memory(108, "C4c"),
     "memory-176": _short_memory(176, "C5b"),
     "memory-72": _short_memory(72, "C5c"),
     "shared-state": Sabotage(

@@ -139,6 +139,51 @@ def forgetting(forgets: Callable[[Tensor, Tensor], Tensor]) -> Callable[[nn.Modu
     return plant_it
 
 
+def losing_turns(loses: Callable[[Tensor], Tensor]) -> Callable[[nn.Module], None]:
+    """Stretches of text that leave nothing behind: what comes after one of them begins where it began.
+
+    What is generated or scored token by token goes on from the stretch before it, lost or not.
+
+    Args:
+        loses: Which stretches are lost, [B, 1] bool, from their numbers [B, 1], counted from 0.
+    """
+
+    def plant_it(model: nn.Module) -> None:
+        import torch
+
+        from gt.models.state import ModelState
+
+        def around(
+            forward: Any, tokens_BT: Tensor, state: ModelState | None = None, return_states: bool = False, **kwargs: Any
+        ) -> Any:
+            heard = tokens_BT.new_zeros(len(tokens_BT), 1)
+            begin: dict[str, Tensor] = {}
+            if state is not None:
+                tensors = {name: one for name, one in state.tensors.items() if not name.startswith("sabotage_")}
+                begin = {name: state.tensors[f"sabotage_{name}"] for name in tensors}
+                heard = state.tensors["sabotage_heard"]
+                if tokens_BT.shape[1] > 1:
+                    lost = loses(heard - 1)
+                    tensors = {
+                        name: torch.where(lost.view(-1, *[1] * (one.ndim - 1)), begin[name], one)
+                        for name, one in tensors.items()
+                    }
+                    begin = tensors
+                state = ModelState(tensors)
+            out = forward(tokens_BT, state=state, return_states=return_states, **kwargs)
+            if not return_states:
+                return out
+            logits, new_state, *rest = out
+            begin = begin or {name: torch.zeros_like(one) for name, one in new_state.tensors.items()}
+            kept = {f"sabotage_{name}": one for name, one in begin.items()}
+            kept["sabotage_heard"] = heard + (tokens_BT.shape[1] > 1 or state is None)
+            return logits, ModelState({**new_state.tensors, **kept}, new_state.gate), *rest
+
+        wrap(model, around)
+
+    return plant_it
+
+
 def forgets_every(tokens: int) -> Callable[[nn.Module], None]:
     """State that is lost within a text as well: whatever is read in one call."""
 

@@ -86,3 +86,27 @@ def test_rows_forget_on_their_own(made: Made, fault: str) -> None:
         logits = model(C[:2], state=together)
     assert same(logits[:1], heard(model, A[:1], B[:1], C[:1])[0])
     assert same(logits[1:], heard(model, B[1:2], C[1:2])[0])
+
+
+@pytest.mark.parametrize(
+    ("fault", "kept"),
+    [
+        ("lost-second-turns", (A, C)),
+        ("lost-third-turns", (A, B)),
+        ("first-turn-alone", (A,)),
+    ],
+)
+def test_a_lost_turn_leaves_nothing_behind(fault: str, kept: tuple[Tensor, ...]) -> None:
+    """The question is heard whatever was lost before it, and answered token by token."""
+
+    def hybrid(fault: str | None = None) -> nn.Module:
+        torch.manual_seed(3)
+        model = build_model(registry.resolve("GF-MH", "TINY").config(97)).eval()
+        if fault is not None:
+            plant(fault, model)
+        return model
+
+    question, answer = text(3, 9), (text(4, 1), text(5, 1))
+    broken = heard(hybrid(fault), A, B, C, question, *answer)[0]
+    assert same(broken, heard(hybrid(), *kept, question, *answer)[0])
+    assert not same(broken, heard(hybrid(), A, B, C, question, *answer)[0])

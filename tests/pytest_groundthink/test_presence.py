@@ -16,7 +16,8 @@ REQUIRED = (
 ).split()
 ALL_IDS = [
     *REQUIRED,
-    *"D1-long D5 D6 L4 L5 LRD LRD-1M NIAH NIAH-16K C1b C1c C1d C4a C4b C4c C5a C5b C5c C6a C6b".split(),
+    *"D1-long D5 D6 L4 L5 LRD LRD-1M NIAH NIAH-16K C1b C1c C1d C2a C2b C3a C3b C3c SPS".split(),
+    *"C4a C4b C4c C5a C5b C5c C6a C6b".split(),
 ]
 
 

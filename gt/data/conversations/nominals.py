@@ -43,6 +43,11 @@ _MAINS = (
     "nobody knew that {s} {past} {np}",
     "the best thing was that {s} {past} {np}", "people talk about {np} that {s} {past}", "{s} proudly {past} {np}",
     "instead of sleeping, {s} {past} {np}", "without {np}, nothing would be the same", "{s} only {past} {np}",
+    "the evening ended with {np}", "it all began with {np}", "the children were surprised with {np}",
+    "{s} could be won over with {np}", "everybody {past} {np}", "they all {past} {np} {when}",
+    "{s} may soon {base} {np}",
+    "the plan is to {base} {np}", "the firm has announced {np}", "the club is looking for {np}",
+    "{when} there will be {np}",
 )  # fmt: skip
 _OF_HEAD = (
     "what was the {h} {p}", "what was the {h} {p}", "{p} {w} was the {h}", "{w} was the {h} {p}",
@@ -57,6 +62,7 @@ _OF_ACT = (
     "what {h} did {s} {base}", "what kind of {h} did {s} {base}", "which {h} did {s} {base}",
     "{s} {past} {a} {p} what",
     "{p} {w} was the {h} that {s} had", "what was the {h} that {s} had {p}", "{p} what did {s} {base} {a}",
+    "what is {h_of_s} about", "what was {h_of_s} {p}", "{w} was {h_of_s} {p}", "what do you know about {h_of_s}",
 )  # fmt: skip
 _OF_PLACE = (
     "where was the {h}", "where is the {h}", "{w} was the {h} {p}", "where can the {h} be found",
@@ -106,18 +112,22 @@ def _fact(draw: Draw, row: tuple[Sort, str, str, str], who: Noun) -> Fact:
         full = draw.pick((f"{article(value.value)} {value.value}", full))
     described = f"{draw.word('thing_adjectives')} {head}" if draw.random() < 0.25 else head
     determiner = draw.pick((article(described), article(described), article(described), "the", who.possessive, "that"))
+    # A question may say of the noun what the statement did not.
+    asked_head = f"{draw.word('thing_adjectives')} {head}" if draw.random() < 0.15 else head
     past, base = _verb(draw, sort)
     values = {
         "s": who.full, "past": past, "base": base,
         "np": f"{determiner} {described} {preposition} {full}", "said": draw.pick(sort.said),
         "when": draw.pick(draw.lexicon[draw.pick(("times_past", "places_of_action"))]),
-        "filler": draw.word("circumstances"), "h": head, "p": preposition, "a": f"{article(head)} {head}",
+        "filler": draw.word("circumstances"), "h": asked_head, "p": preposition,
+        "a": f"{article(asked_head)} {asked_head}",
+        "h_of_s": f"{draw.pick((who.possessive, 'the', 'that'))} {asked_head}",
         "w": _asked(draw, kind, value),
     }  # fmt: skip
     told = draw.pick(_MAINS)
     statement = told.format_map(values)
-    values["s"] = who.short
-    acted = "{past}" in told or "{base}" in told
+    values["s"] = who.short if "{s}" in told else draw.pick(("everybody", "people", "we", "they"))
+    acted = "{s}" in told and ("{past}" in told or "{base}" in told)
     forms = [
         *_OF_HEAD,
         *(_OF_ACT * 2 if acted else ()),

@@ -28,7 +28,7 @@ LIKENESS = 0.7
 MOST_VALUE_WORDS = 30
 """Five values of a list, with articles, and room to spare."""
 
-_SLOT = re.compile(r"\{values?\}")
+_SLOT = re.compile(r"\{\w+\}")
 _WORD = re.compile(r"[a-z0-9']+")
 FUNCTION_WORDS = frozenset(
     "a an the this that these those my our your his her its their i we you he she it they me us him them who whom whose"
@@ -48,7 +48,7 @@ class EvaluationSplit:
 
     Args:
         values: Values that may be no fact in training.
-        texts: Sentences that training must not be like; `{value}` and `{values}` stand for any.
+        texts: Sentences that training must not be like; `{value}` and other names in braces stand for any value.
         replies: Sentences that training must not repeat.
     """
 

@@ -131,6 +131,49 @@ class SpeakerData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     templates: tuple[Template, ...]
 
 
+class PreferenceData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The content of `fixtures/canary_preferences.yaml`; in a statement `{other}` stands for what is not preferred."""
+
+    templates: tuple[Template, ...]
+
+
+class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A thing is named in the statement, and something said of it in the comment, where it has no name."""
+
+    kind: str
+    statement: str
+    comment: str
+    question: str
+
+
+class ReferenceData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The content of `fixtures/canary_references.yaml`, whose header explains each part."""
+
+    templates: tuple[Reference, ...]
+
+
+class CorrectionData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The content of `fixtures/canary_corrections.yaml`, whose header explains each part."""
+
+    corrections: tuple[Turn, ...]
+
+
+class Remark(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One way of saying something about a thing; `{value}` stands for it."""
+
+    kind: str
+    statement: str
+    reply: str | None = None
+
+
+class ConstraintData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The content of `fixtures/canary_constraints.yaml`, whose header explains each part."""
+
+    avoided: tuple[Remark, ...]
+    liked: tuple[Remark, ...]
+    questions: tuple[str, ...]
+
+
 class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is hidden in prose and how it is asked for; `{value}` in the statement stands for the code."""
 
@@ -153,7 +196,7 @@ class EvaluationTexts(msgspec.Struct, frozen=True):
     """All that canaries and needles say, without repetition: what training must keep away from.
 
     Attributes:
-        statements: What the user states or instructs; `{value}` and `{values}` stand where values do.
+        statements: What the user states or instructs; `{value}`, `{other}` and `{values}` stand where values do.
         questions: What the user asks.
         fillers: What the user says beside that.
         replies: What the assistant is made to say; none contains a value. The shortest are everyday words ("Okay.").
@@ -204,6 +247,30 @@ def speaker_data() -> SpeakerData:
 
 
 @cache
+def preference_data() -> PreferenceData:
+    """Read `fixtures/canary_preferences.yaml`; raises as `canary_data` does."""
+    return _read("canary_preferences.yaml", PreferenceData)
+
+
+@cache
+def reference_data() -> ReferenceData:
+    """Read `fixtures/canary_references.yaml`; raises as `canary_data` does."""
+    return _read("canary_references.yaml", ReferenceData)
+
+
+@cache
+def correction_data() -> CorrectionData:
+    """Read `fixtures/canary_corrections.yaml`; raises as `canary_data` does."""
+    return _read("canary_corrections.yaml", CorrectionData)
+
+
+@cache
+def constraint_data() -> ConstraintData:
+    """Read `fixtures/canary_constraints.yaml`; raises as `canary_data` does."""
+    return _read("canary_constraints.yaml", ConstraintData)
+
+
+@cache
 def needle_data() -> NeedleData:
     """Read `fixtures/needles.yaml`; raises as `canary_data` does."""
     return _read("needles.yaml", NeedleData)
@@ -212,31 +279,45 @@ def needle_data() -> NeedleData:
 def evaluation_texts() -> EvaluationTexts:
     """The texts and values of every canary fixture and of the needles; raises as `canary_data` does."""
     recall, formats, personas, needles = canary_data(), format_data(), persona_data(), needle_data()
+    references, constraints = reference_data(), constraint_data()
     tones, speakers = tone_data(), speaker_data()
     templates: list[Template | ListTemplate] = [
         *recall.templates,
         *formats.lists,
         *personas.templates,
+        *preference_data().templates,
         *speakers.templates,
     ]
-    told = (*formats.instructions, *tones.formal.instructions, *tones.terse.instructions, *personas.openings)
+    remarks = (*constraints.avoided, *constraints.liked)
+    instructed = (
+        *formats.instructions,
+        *tones.formal.instructions,
+        *tones.terse.instructions,
+        *personas.openings,
+        *personas.doubts,
+        *correction_data().corrections,
+    )
     samples = (tones.formal.sample, tones.terse.sample)
     return EvaluationTexts(
         statements=_once(
-            *(template.statement for template in (*templates, *needles.keys)),
-            *(turn.text for turn in (*told, *personas.doubts)),
+            *(template.statement for template in (*templates, *references.templates, *remarks, *needles.keys)),
+            *(template.comment for template in references.templates),
+            *(turn.text for turn in instructed),
             *(text for sample in samples for text in (sample.right, sample.other)),
             *speakers.switches,
             *speakers.returns,
             *speakers.speakers,
         ),
-        questions=_once(*(template.question for template in (*templates, *needles.keys))),
+        questions=_once(
+            *(template.question for template in (*templates, *references.templates, *needles.keys)),
+            *constraints.questions,
+        ),
         fillers=_once(*recall.fillers, *(turn.text for turn in recall.neutral)),
         replies=_once(
             recall.default_reply,
             *recall.filler_replies,
-            *(turn.reply for turn in (*told, *personas.doubts, *recall.neutral)),
-            *(template.reply for template in templates if template.reply),
+            *(turn.reply for turn in (*instructed, *recall.neutral)),
+            *(template.reply for template in (*templates, *remarks) if template.reply),
         ),
         values=_once(
             *(value for kinds in (recall.kinds, personas.kinds) for own in kinds.values() for value in own),

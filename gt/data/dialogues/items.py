@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -93,3 +93,28 @@ def spread(templates: Sequence[T], values_each: int, n: int, rng: random.Random)
         columns.append([(name, template, used[template.kind] + step) for step in range(own)])
         used[template.kind] += own
     return [column[row] for row in range(max(map(len, columns))) for column in columns if row < len(column)]
+
+
+def spread_values(
+    templates: Sequence[T], kinds: Mapping[str, Sequence[str]], values_each: int, n: int, rng: random.Random
+) -> list[tuple[str, T, str]]:
+    """As `spread`, with a value for each item: those of a kind are spread evenly over its items.
+
+    Args:
+        templates: Templates in the order of their file.
+        kinds: Values by kind.
+        values_each: Most items that a template can have.
+        n: Number of items.
+        rng: Chooses the templates and the order of the values.
+
+    Returns:
+        For each item the name of its template, the template, and the value.
+
+    Raises:
+        ValueError: As `spread`.
+    """
+    placed = spread(templates, values_each, n, rng)
+    values = {kind: rng.sample(list(candidates), len(candidates)) for kind, candidates in kinds.items()}
+    return [
+        (name, template, values[template.kind][place % len(values[template.kind])]) for name, template, place in placed
+    ]

@@ -7,7 +7,7 @@ import random
 import msgspec
 
 from gt.data.dialogues.content import CanaryData, Template, canary_data
-from gt.data.dialogues.items import RANKED_RIVALS, CanaryItem, spread
+from gt.data.dialogues.items import RANKED_RIVALS, CanaryItem, spread_values
 
 
 def recall_items(fillers: int, n: int = 400, seed: int = 0) -> list[CanaryItem]:
@@ -30,13 +30,10 @@ def recall_items(fillers: int, n: int = 400, seed: int = 0) -> list[CanaryItem]:
     if not 0 <= fillers <= len(data.fillers):
         raise ValueError(f"fillers: got {fillers}, expected 0 to {len(data.fillers)}, the fillers in canaries.yaml")
     rng = random.Random(f"facts {seed}")
-    placed = spread(data.templates, min(map(len, data.kinds.values())), n, rng)
-    values = {kind: rng.sample(candidates, len(candidates)) for kind, candidates in data.kinds.items()}
-    items = []
-    for index, (name, template, place) in enumerate(placed):
-        circle = values[template.kind]
-        items.append(_item(data, name, template, circle[place % len(circle)], fillers, index, seed))
-    return items
+    placed = spread_values(data.templates, data.kinds, min(map(len, data.kinds.values())), n, rng)
+    return [
+        _item(data, name, template, value, fillers, index, seed) for index, (name, template, value) in enumerate(placed)
+    ]
 
 
 def two_fact_items(fillers: int, n: int = 400, seed: int = 0) -> list[CanaryItem]:

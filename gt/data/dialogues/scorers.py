@@ -34,6 +34,12 @@ def score_facts(item: CanaryItem, generated: str) -> Score:
     return score_values(generated, item.expected, item.rivals)
 
 
+def score_list(item: CanaryItem, generated: str) -> Score:
+    """As `score_facts`; the values may also stand in a bulleted list."""
+    found = bullets(generated)
+    return score_facts(item, "; ".join(found) if found else generated)
+
+
 def score_values(generated: str, expected: Sequence[str], rivals: Iterable[str]) -> Score:
     """Whether an answer names every expected value and no rival.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from pathlib import Path
@@ -14,6 +15,10 @@ from gt.data.dialogues import (
     bullet_items,
     canary_data,
     consistent_persona_items,
+    constraint_data,
+    constraint_items,
+    correction_data,
+    correction_items,
     doubted_persona_items,
     evaluation_texts,
     formal_items,
@@ -22,13 +27,19 @@ from gt.data.dialogues import (
     nested_items,
     persona_data,
     persona_items,
+    preference_data,
+    preference_items,
     recall_items,
+    reference_data,
+    reference_items,
     score_bullets,
     score_facts,
+    score_list,
     score_untrapped,
     speaker_data,
     speaker_items,
     terse_items,
+    three_fact_items,
     two_fact_items,
 )
 from gt.resources import fixtures_dir
@@ -45,8 +56,20 @@ MAKERS = {
     "terse": terse_items,
     "nested": nested_items,
     "speakers": speaker_items,
+    "three facts": lambda n=400, seed=0: three_fact_items(500, n, seed, tokens=words),
+    "constraints": constraint_items,
+    "preference": lambda n=400, seed=0: preference_items(4, n, seed),
+    "reference": reference_items,
+    "correction": lambda n=400, seed=0: correction_items(2, n, seed),
 }
+IN_THE_MIDDLE = {"three facts", "constraints", "reference", "correction", "speakers"}
+"""Canaries whose answer does not depend on the first turn alone."""
+
 KINDS = {**canary_data().kinds, **persona_data().kinds}
+
+
+def words(text: str) -> int:
+    return len(text.split())
 
 
 def mentions(text: str, value: str) -> bool:
@@ -66,7 +89,7 @@ def test_no_text_of_a_canary_fixture_is_forgotten() -> None:
     known = {text for name in TEXTS.__struct_fields__ for text in getattr(TEXTS, name)} | KINDS.keys()
     forms = {canary_data().format.turn, canary_data().format.query, "a {value}", "the {value}"}
     files = sorted([*Path(fixtures_dir()).glob("canar*.yaml"), Path(fixtures_dir()) / "needles.yaml"])
-    assert len(files) >= 6
+    assert len(files) >= 10
     for file in files:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
         # Numbers, and what answers are searched for: nobody says them.
@@ -88,16 +111,31 @@ def test_nothing_stands_in_two_fixtures() -> None:
         *canary_data().templates,
         *format_data().lists,
         *persona_data().templates,
+        *preference_data().templates,
+        *reference_data().templates,
         *speaker_data().templates,
         *needle_data().keys,
     )
-    for texts in ([t.statement for t in templates], [t.question for t in templates]):
+    remarks = (*constraint_data().avoided, *constraint_data().liked)
+    comments = [t.comment for t in reference_data().templates]
+    statements = [*(t.statement for t in (*templates, *remarks)), *comments]
+    for texts in (statements, [*(t.question for t in templates), *constraint_data().questions]):
         assert [text for text, count in Counter(texts).items() if count > 1] == []
     values = [value.casefold() for own in (*KINDS.values(), needle_data().values) for value in own]
     assert [value for value, count in Counter(values).items() if count > 1] == []
 
 
-@pytest.mark.parametrize("data", [format_data().lists, persona_data().templates, speaker_data().templates])
+@pytest.mark.parametrize(
+    "data",
+    [
+        format_data().lists,
+        persona_data().templates,
+        preference_data().templates,
+        reference_data().templates,
+        constraint_data().avoided,
+        speaker_data().templates,
+    ],
+)
 def test_there_are_enough_templates(data: tuple[object, ...]) -> None:
     assert len(data) >= 40
 
@@ -122,7 +160,9 @@ def test_conversations_have_the_form_of_training(maker: str) -> None:
             assert re.fullmatch(r"User: .+\?\nAssistant:", turns[-1])
             assert len(set(turns)) == len(turns)
         assert len(item.turns) == len(item.control)
-        assert sum(one != other for one, other in zip(item.turns, item.control, strict=True)) <= 1
+        changed = [place for place, turn in enumerate(item.turns) if item.control[place] != turn]
+        assert len(changed) == 1
+        assert maker in IN_THE_MIDDLE or changed == [0]
         assert not set(item.expected) & set(item.rivals)
         assert not [value for value in (*item.expected, *item.rivals) if mentions(item.turns[-1], value)]
 
@@ -233,6 +273,99 @@ def test_a_trap_is_told_from_other_wrong_values() -> None:
     ):
         score = score_untrapped(trapped, said)
         assert (score.right, score.also) == (right, {"untrapped_rate": untrapped})
+
+
+def test_one_of_the_values_is_missing_in_the_control() -> None:
+    for maker in IN_THE_MIDDLE:
+        for item in MAKERS[maker]():
+            missing = [value for value in item.expected if not mentions("".join(item.control), value)]
+            assert len(missing) == 1, item
+            assert all(mentions("".join(item.turns), value) for value in item.expected)
+
+
+def test_three_facts_stand_at_their_depths_and_no_conversation_is_too_long() -> None:
+    items = three_fact_items(2000, tokens=words)
+    assert 1980 < max(sum(map(words, item.turns)) for item in items) <= 2000
+    assert min(sum(map(words, item.turns)) for item in items) > 1900
+    for item in items:
+        before = [0, *itertools.accumulate(map(words, item.turns))]
+        told = [place for place, turn in enumerate(item.turns[:-1]) if any(mentions(turn, v) for v in item.expected)]
+        assert len(told) == 3
+        for place, depth in zip(told, (0.05, 0.75, 0.97), strict=True):
+            assert before[place] / before[-2] == pytest.approx(depth, abs=0.02)
+        assert all(mentions(item.turns[place], value) for place, value in zip(told, item.expected, strict=True))
+        assert item.turns[-1].count(", ") >= 2
+        assert ", and " in item.turns[-1]
+        assert len({kind for kind, values in KINDS.items() if set(values) & set(item.expected)}) == 3
+    with pytest.raises(ValueError, match=r"length: facts and question leave .* tokens, expected room"):
+        three_fact_items(50, tokens=words)
+
+
+def test_three_facts_are_read_in_two_fifths_of_the_text() -> None:
+    items = three_fact_items(2000, tokens=words)
+    every = {item.turns[: place + 1] for item in items for place in range(len(item.turns))}
+    shared = sum(words(beginning[-1]) for beginning in every)
+    assert shared < 0.42 * sum(words(turn) for item in items for turn in item.turns)
+
+
+def test_the_other_of_two_is_a_rival_and_stands_before_or_after() -> None:
+    for maker in ("preference", "correction", "reference"):
+        first = 0
+        for item in MAKERS[maker]():
+            (answer,), other = item.expected, item.rivals[0]
+            text = "".join(item.turns)
+            assert mentions(text, other)
+            assert not [rival for rival in item.rivals[1:] if mentions(text, rival)]
+            assert item.candidates[:2] == (f" {answer}", f" {other}")
+            first += text.rindex(answer) > text.rindex(other)
+        assert 120 < first < 280, maker
+
+
+def test_a_reference_is_a_turn_or_two_behind_its_name() -> None:
+    gaps = Counter()
+    comments = {one.comment for one in reference_data().templates}
+    for item in reference_items():
+        named = next(place for place, turn in enumerate(item.turns) if mentions(turn, item.expected[0]))
+        said = next(
+            place for place in range(named, len(item.turns)) if item.turns[place][6:].split("\n")[0] in comments
+        )
+        gaps[said - named] += 1
+        assert item.turns[said].split("\n")[0].removeprefix("User: ") in item.said
+        assert not mentions(item.turns[said], item.expected[0])
+    assert gaps.keys() == {1, 2}
+
+
+def test_a_correction_names_the_old_value_and_the_new_one() -> None:
+    orders = Counter()
+    for one in correction_data().corrections:
+        assert one.text.count("{value}") == one.text.count("{other}") == 1
+        orders[one.text.index("{value}") < one.text.index("{other}")] += 1
+    assert orders == {True: 6, False: 6}
+    for item in correction_items(2):
+        (new,), old = item.expected, item.rivals[0]
+        assert mentions(item.turns[0], old)
+        assert not mentions(item.turns[0], new)
+        assert not mentions("".join(item.control), new)
+        assert mentions("".join(item.control), old)
+
+
+def test_constraints_are_scattered_among_things_that_are_loved() -> None:
+    counts = Counter()
+    for item in constraint_items():
+        text = "".join(item.turns)
+        counts[len(item.expected)] += 1
+        starts = [text.index(value) for value in item.expected]
+        assert starts == sorted(starts)
+        loved = [rival for rival in item.rivals if mentions(text, rival)]
+        assert 1 <= len(loved) <= 2
+        assert set(loved) == set(item.rivals[: len(loved)])
+        kinds = {kind for kind, values in KINDS.items() if set(values) & set(item.expected)}
+        assert all(any(value in KINDS[kind] for kind in kinds) for value in loved)
+        assert score_list(item, "".join(f"\n- {value}" for value in item.expected)).right
+        assert not score_list(item, "".join(f"\n- {value}" for value in item.expected[1:])).right
+        assert not score_list(item, f"{item.candidates[0]} and {loved[0]}").right
+    assert counts.keys() == {2, 3, 4}
+    assert min(counts.values()) > 80
 
 
 def item(expected: tuple[str, ...], rivals: tuple[str, ...] = ("teal", "Kyoto")) -> CanaryItem:

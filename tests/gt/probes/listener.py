@@ -12,8 +12,19 @@ import torch
 from torch import Tensor, nn
 
 from gt.cache import Resumable
-from gt.data.dialogues import canary_data, format_data, needle_data, persona_data, speaker_data, tone_data
-from gt.data.dialogues.content import ListTemplate, Template
+from gt.data.dialogues import (
+    canary_data,
+    constraint_data,
+    correction_data,
+    format_data,
+    needle_data,
+    persona_data,
+    preference_data,
+    reference_data,
+    speaker_data,
+    tone_data,
+)
+from gt.data.dialogues.content import ListTemplate, Reference, Template
 from gt.models.state import ModelState
 from gt.resources import fixtures_dir
 from gt.tokenizers import Tokenizer
@@ -21,9 +32,11 @@ from gt.tokenizers import Tokenizer
 Reply = Callable[[str], str]
 """What is answered to all that was read."""
 
+KINDS = {**canary_data().kinds, **persona_data().kinds}
 UNKNOWN = " I do not know."
 TOKENIZER = Tokenizer(Path(fixtures_dir()) / "checkpoints" / "gf-mh-3.5m" / "tokenizer.json")
 CUE = TOKENIZER.encode("Assistant:")
+TURN_ENDS = TOKENIZER.encode("Okay.\n")[-1]
 
 
 class Listener(nn.Module):
@@ -42,12 +55,17 @@ class Listener(nn.Module):
     ) -> tuple[Tensor, ModelState]:
         read = state["read"].clone() if state else torch.zeros(len(tokens), self.ROOM, dtype=torch.long)
         lengths = state["length"].clone() if state else torch.zeros(len(tokens), 1, dtype=torch.long)
-        logits = torch.zeros(*tokens.shape, TOKENIZER.vocab_size)
+        ended = tokens.shape[1] > len(CUE) and bool((tokens[:, -1] == TURN_ENDS).all())
+        # A turn that is finished is not answered: most of a long conversation costs nothing.
+        shape = (*tokens.shape, TOKENIZER.vocab_size)
+        logits = torch.zeros(1).expand(shape) if ended else torch.zeros(shape)
         for row, length in enumerate(lengths[:, 0].tolist()):
             end = length + tokens.shape[1]
             read[row, length:end] = tokens[row]
+            if ended:
+                continue
             heard = read[row, :end].tolist()
-            cued = max((at for at in range(end) if heard[at : at + len(CUE)] == CUE), default=end) + len(CUE)
+            cued = next((at for at in range(end - 1, -1, -1) if heard[at : at + len(CUE)] == CUE), end) + len(CUE)
             for known in range(max(length + 1, min(cued, end)), end + 1):
                 logits[row, known - length - 1, self._next(heard[:known])] = 20.0
         return logits, ModelState({"read": read, "length": lengths + tokens.shape[1]})
@@ -70,6 +88,8 @@ def subject(reply: Reply, items: int = 80) -> Any:
         seed=0,
         size={"canary_items": items, "canary_controls": 40}.__getitem__,
         progress=lambda done, total, note: None,
+        longest_text=None,
+        kept={},
     )
 
 
@@ -85,7 +105,7 @@ def finder(reply: Reply, corpus: Any, claimed: int = 256, longest: int | None = 
 
 def find_needle(text: str) -> str:
     """The code that was hidden under the key that is asked for."""
-    question = text.rpartition("User: ")[2].removesuffix("\nAssistant:")
+    question = question_of(text)
     for key in needle_data().keys:
         if key.question == question:
             found = re.search(re.escape(key.statement).replace(r"\{value\}", r"(\S+?)"), text)
@@ -93,27 +113,26 @@ def find_needle(text: str) -> str:
     return UNKNOWN
 
 
+def question_of(text: str) -> str:
+    """What was asked last."""
+    return text.rpartition("User: ")[2].removesuffix("\nAssistant:")
+
+
 def every_asked(text: str) -> list[Template | ListTemplate]:
-    """The templates whose questions were asked last, joined by "and" where there are two."""
+    """The templates whose questions were asked last, joined by commas and "and" where there are several."""
     templates: list[Template | ListTemplate] = [
         *canary_data().templates,
         *persona_data().templates,
         *format_data().lists,
+        *preference_data().templates,
         *speaker_data().templates,
     ]
-    question = without_lead(text.rpartition("User: ")[2].removesuffix("\nAssistant:"))
+    question = question_of(text).rstrip("?").lower()
     by_question = {template.question.rstrip("?").lower(): template for template in templates}
-    single = by_question.get(question.rstrip("?").lower())
-    if single is not None:
-        return [single]
-    parts = [part.rstrip("?").lower() for part in question.split(", and ")]
-    return [by_question[part] for part in parts if part in by_question]
-
-
-def without_lead(turn: str) -> str:
-    """A turn without who says it or what it goes back to."""
-    leads = [*speaker_data().returns, *speaker_data().speakers]
-    return re.sub("|".join(re.escape(lead).replace(r"\{value\}", r"\w+") for lead in leads), "", turn, count=1).strip()
+    if question in by_question:
+        return [by_question[question]]
+    found = [(question.find(own), template) for own, template in by_question.items() if own in question]
+    return [template for _, template in sorted(found, key=lambda one: one[0])]
 
 
 def of_last_speaker(text: str) -> str:
@@ -129,23 +148,64 @@ def asked(text: str) -> Template | ListTemplate | None:
     return next(iter(every_asked(text)), None)
 
 
+def pattern(statement: str, kind: str) -> str:
+    """A statement as a regular expression, with its values as groups; each is one of the kind."""
+    values = "|".join(map(re.escape, KINDS[kind]))
+    return re.sub(r"\\\{(value|other)\\\}", rf"(?P<\1>{values})", re.escape(statement))
+
+
 def stated(text: str, template: Template | ListTemplate) -> list[str]:
     """The values that were stated in a template's words, in order; none if its statement was not heard."""
-    before, slot, after = re.split(r"(\{values?\})", template.statement)
-    found = re.search(re.escape(before or "User: ") + "(.+?)" + re.escape(after), text)
-    if found is None:
+    if "{value}" in template.statement:
+        found = re.search(pattern(template.statement, template.kind), text)
+        return [found["value"]] if found else []
+    before, after = template.statement.split("{values}")
+    listed = re.search(re.escape(before or "User: ") + "(.+?)" + re.escape(after), text)
+    if listed is None:
         return []
-    if slot == "{value}":
-        return [found[1]]
     article = re.escape(template.each.replace("{value}", "")) if isinstance(template, ListTemplate) else ""
-    return [re.sub(rf"^{article}", "", thing) for thing in re.split(", | and ", found[1])]
+    return [re.sub(rf"^{article}", "", thing) for thing in re.split(", | and ", listed[1])]
+
+
+def corrected(text: str, template: Template | ListTemplate) -> list[str]:
+    """The values that were stated, or what they were replaced by."""
+    values = stated(text, template)
+    for correction in correction_data().corrections if values and template in canary_data().templates else ():
+        found = re.search(pattern(correction.text, template.kind), text)
+        if found and found["other"] == values[0]:
+            return [found["value"]]
+    return values
+
+
+def meant(text: str, template: Reference) -> list[str]:
+    """What was named last before a template's comment."""
+    before, comment, _ = text.partition(f"User: {template.comment}")
+    named = [
+        (found.start(), found["value"])
+        for one in reference_data().templates
+        for found in re.finditer(pattern(one.statement, one.kind), before if comment else "")
+    ]
+    return [max(named)[1]] if named else []
+
+
+def avoided(text: str) -> list[str]:
+    """All that is to be avoided, in order."""
+    found = [
+        (match.start(), match["value"])
+        for one in constraint_data().avoided
+        for match in re.finditer(pattern(one.statement, one.kind), text)
+    ]
+    return [value for _, value in sorted(found)]
 
 
 def written(values: list[str], bulleted: bool) -> str:
     """An answer that names values."""
     if not values:
         return UNKNOWN
-    return "".join(f"\n- {value}" for value in values) + "\n" if bulleted else f" {' and '.join(values)}.\n"
+    if bulleted:
+        return "".join(f"\n- {value}" for value in values) + "\n"
+    *others, last = values
+    return f" {', '.join(others)} and {last}.\n" if others else f" {last}.\n"
 
 
 def wants_bullets(text: str) -> bool:
@@ -163,6 +223,12 @@ def sample_of_tone(text: str) -> str:
 
 def remember(text: str) -> str:
     """The right answer to a canary's question, from what was read alone."""
-    values = [value for template in every_asked(text) for value in stated(of_last_speaker(text), template)]
+    question = question_of(text)
+    if question in constraint_data().questions:
+        return written(avoided(text), bulleted=False)
+    for template in reference_data().templates:
+        if template.question == question:
+            return written(meant(text, template), bulleted=False)
+    values = [value for template in every_asked(text) for value in corrected(of_last_speaker(text), template)]
     sample = sample_of_tone(text)
     return f" {sample.replace('{value}', *values)}\n" if sample and values else written(values, wants_bullets(text))

@@ -7,14 +7,19 @@ from typing import Any
 
 import pytest
 
-from gt.data.dialogues import canary_data, persona_data, tone_data
+from gt.data.dialogues import canary_data, constraint_data, persona_data, score_facts, score_untrapped, tone_data
 from gt.probes.canaries import CANARIES, WRONG_KEPT, measure
 from gt.resources import fixtures_dir
 from gt.sabotage import SABOTAGES, plant
 from pytest_groundthink.checks import load_checks
 from tests.gt.probes.listener import (
+    KINDS,
+    TOKENIZER,
     Reply,
     asked,
+    avoided,
+    every_asked,
+    question_of,
     remember,
     stated,
     subject,
@@ -23,7 +28,6 @@ from tests.gt.probes.listener import (
 )
 
 BOOK = load_checks(fixtures_dir() / "checks.yaml")
-KINDS = {**canary_data().kinds, **persona_data().kinds}
 FAULTS = {name: fault for name, fault in SABOTAGES.items() if fault.caught_by in CANARIES}
 
 
@@ -42,6 +46,10 @@ def test_a_listener_passes(check: str) -> None:
     assert found["control_rate"].value == 0.0
     assert [found[name].n for name in ("rate", "control_rate", "likelihood_rank_rate")] == [80, 40, 40]
     assert found["rate"].detail["wrong"] == []
+    assert found["rate"].chance == found["control_rate"].chance
+    guess = found["rate"].chance
+    assert guess is None if CANARIES[check].score not in (score_facts, score_untrapped) else 0 < guess <= 0.1
+    assert found["likelihood_rank_rate"].chance in (0.25, 0.5)
     assert "without" in reason
     assert set(found) == set(BOOK.checks[check].metrics)
 
@@ -104,6 +112,35 @@ def keeps_the_format_one_turn(text: str) -> str:
 def remember_plainly(text: str) -> str:
     template = asked(text)
     return written(stated(text, template), bulleted=False) if template else ""
+
+
+def first_fact_alone(text: str) -> str:
+    """The question for several is answered as if only the first had been asked."""
+    return written([value for template in every_asked(text)[:1] for value in stated(text, template)], bulleted=False)
+
+
+def first_statement(text: str) -> str:
+    """What was said first, whatever was said since."""
+    return written([value for template in every_asked(text) for value in stated(text, template)], bulleted=False)
+
+
+def last_named(text: str) -> str:
+    """The value that was said last, whatever was asked."""
+    said = text.rpartition("User: ")[0]
+    places = [(found.start(), value) for values in KINDS.values() for value in values
+              for found in re.finditer(rf"(?<!\w){re.escape(value)}(?!\w)", said)]  # fmt: skip
+    return written([max(places)[1]] if places else [], bulleted=False)
+
+
+def everything_said(text: str) -> str:
+    """All values that occur in the conversation."""
+    said = text.rpartition("User: ")[0]
+    named = [value for values in KINDS.values() for value in values if re.search(rf"(?<!\w){value}(?!\w)", said)]
+    return written(named, bulleted=False)
+
+
+def last_thing_alone(text: str) -> str:
+    return written(avoided(text)[-1:], bulleted=False)
 
 
 def mixed_persona(text: str) -> str:
@@ -171,6 +208,14 @@ def every_candidate(text: str) -> str:
         ("C1b", rival, "names another value"),
         ("C1b", lambda text: "", "says nothing"),
         ("C1d", remember_plainly, "names a part"),
+        ("C2a", first_fact_alone, "names a part"),
+        ("C2b", last_thing_alone, "names a part"),
+        ("C2b", everything_said, "names another value too"),
+        ("C2b", echo, "names no value"),
+        ("C3a", everything_said, "names another value too"),
+        ("C3b", everything_said, "names another value too"),
+        ("C3c", first_statement, "names another value"),
+        ("C3c", everything_said, "names another value too"),
         ("C4a", remember_plainly, "has no bullets"),
         ("C4a", keeps_the_format_one_turn, "has no bullets"),
         ("C4a", echo, "has no bullets"),
@@ -254,7 +299,7 @@ def test_three_instructions_are_counted_one_by_one() -> None:
 
 
 def test_a_leak_between_sessions_fails_however_small() -> None:
-    """What is said is right, and the other conversation moves a logit by a millionth."""
+    """What is said is right, and every call moves the logits of the next ones a little."""
     leaking = subject(remember, 40)
     forward, calls = leaking.model.forward, []
 
@@ -269,6 +314,21 @@ def test_a_leak_between_sessions_fails_however_small() -> None:
     assert 0 < found["interleaving_difference"].value < 0.1
     whole = judged(subject(remember, 40), "C6a")[1]["interleaving_difference"]
     assert (whole.value, whole.n) == (0.0, 8)
+
+
+@pytest.mark.parametrize("check", ["C3a", "C3b", "C3c"])
+def test_the_value_that_was_named_last_is_not_the_answer(check: str) -> None:
+    """It is right as often as it is wrong: 400 of either would not pass."""
+    status, found, reason = judged(subject(last_named, 80), check)
+    assert status in ("WARN", "FAIL"), reason
+    assert 0.3 < found["rate"].value < 0.7
+
+
+def test_what_is_to_be_avoided_may_be_a_list() -> None:
+    def listed(text: str) -> str:
+        return written(avoided(text), bulleted=True) if question_of(text) in constraint_data().questions else ""
+
+    assert judged(subject(listed, 80), "C2b")[0] == "PASS"
 
 
 def test_a_reply_to_everything_shows_in_the_control() -> None:
@@ -307,10 +367,8 @@ def test_some_forget() -> None:
 
 @pytest.mark.parametrize("check", CANARIES)
 def test_answers_fit_into_their_tokens(check: str) -> None:
-    from tests.gt.probes.listener import TOKENIZER
-
     canary = CANARIES[check]
-    for item in (one for last in canary.items(400, 0) for one in (*last.before, last)):
+    for item in (one for last in canary.conversations(400, 0, TOKENIZER) for one in (*last.before, last)):
         longest = max(len(TOKENIZER.encode(candidate)) for candidate in item.candidates)
         assert longest + 4 <= canary.max_tokens
         assert not re.search(r"User:", item.candidates[0])

@@ -24,12 +24,12 @@ def sentences(text: str) -> list[str]:
 
 
 def with_values(text: str) -> str:
-    return re.sub(r"\{values?\}", TEXTS.values[0], text)
+    return re.sub(r"\{\w+\}", TEXTS.values[0], text)
 
 
 def is_like_by_the_book(text: str, other: str) -> bool:
     """The rule of the module, word for word and without an index."""
-    whole, words = words_of(re.sub(r"\{values?\}", " ", other)), words_of(text)
+    whole, words = words_of(re.sub(r"\{\w+\}", " ", other)), words_of(text)
     content = [word for word in whole if word not in FUNCTION_WORDS]
     if whole == words:
         return True
@@ -39,7 +39,7 @@ def is_like_by_the_book(text: str, other: str) -> bool:
         if telling and any(words[place : place + 6] == run for place in range(len(words) - 5)):
             return True
     if len(content) < 2:
-        around = [words_of(part) for part in re.split(r"\{values?\}", other)]
+        around = [words_of(part) for part in re.split(r"\{\w+\}", other)]
         first, last = around[0], around[-1] if len(around) > 1 else []
         return len(words) > len(whole) and bool(last or first) and "{" in other and (
             words[: len(first)] == first and words[len(words) - len(last) :] == last
