@@ -145,7 +145,10 @@ def _list(draw: Draw) -> Fact:
             told, question = draw.pick(lists())
             values = _list_values(draw)
             fact = Fact(told.format(l=joined(values)), ((question, joined(values)),), values=values)
-        if fact is not None and fact.values and fact.questions[0][1] == joined(fact.values):
+        if fact is None or not fact.values or fact.questions[0][1] != joined(fact.values):
+            continue
+        # A list may hold what none of its values does: "the 23rd of August, 16 September" has August 16.
+        if not evaluation_split().has_value(fact.statement):
             return fact
 
 
