@@ -56,12 +56,14 @@ class CheckBook(msgspec.Struct, frozen=True, kw_only=True):
         planned: Title by id of the checks that do not exist yet.
         profiles: Meaning by name of profile.
         sha256: Hash of the files it was read from.
+        scores: Ids of the checks whose rates a score is the mean of, by name of score.
     """
 
     checks: dict[str, Check]
     planned: dict[str, str]
     profiles: dict[str, str]
     sha256: str
+    scores: dict[str, tuple[str, ...]] = {}
 
 
 def load_checks(path: Path, extra: Path | None = None) -> CheckBook:
@@ -69,8 +71,8 @@ def load_checks(path: Path, extra: Path | None = None) -> CheckBook:
 
     Args:
         path: The shipped `checks.yaml`.
-        extra: A file of the same form (its `profiles` and `planned` are optional). Its checks replace those of the
-            same id, as wholes, and come after the others where they are new.
+        extra: A file of the same form (only its `version` and `checks` are needed). Its checks replace those of the
+            same id, as wholes, and come after the others where they are new; so do its scores.
 
     Raises:
         FixtureError: If a file cannot be used: one line with file, line and key.
@@ -85,6 +87,7 @@ def load_checks(path: Path, extra: Path | None = None) -> CheckBook:
         planned={id_: title for id_, title in {**shipped.planned, **own.planned}.items() if id_ not in checks},
         profiles=own.profiles,
         sha256=hashlib.sha256((shipped.sha256 + own.sha256).encode()).hexdigest(),
+        scores={**shipped.scores, **own.scores},
     )
 
 
@@ -92,8 +95,8 @@ def _read(path: Path, profiles: Mapping[str, str] | None) -> CheckBook:
     file = LocatedFile(path)
     file.section(())
     for key in file.data:
-        if key not in ("version", "profiles", "checks", "planned"):
-            raise file.error((key,), "unknown key; expected version, profiles, checks or planned")
+        if key not in ("version", "profiles", "checks", "scores", "planned"):
+            raise file.error((key,), "unknown key; expected version, profiles, checks, scores or planned")
     if file.data.get("version") != 1:
         raise file.error(("version",), f"expected 1, got {file.data.get('version')!r}")
     optional: dict[str, str] | None = None if profiles is None else {}
@@ -105,7 +108,18 @@ def _read(path: Path, profiles: Mapping[str, str] | None) -> CheckBook:
     for id_ in planned:
         if id_ in checks:
             raise file.error(("planned", id_), "is planned, but exists among the checks")
-    return CheckBook(checks=checks, planned=planned, profiles=known, sha256=hashlib.sha256(file.content).hexdigest())
+    scores = file.convert(("scores",), file.section(("scores",), default={}), dict[str, tuple[str, ...]])
+    # A user's own file may sum up shipped checks, which are not in it.
+    for name, ids in scores.items():
+        if unknown := [id_ for id_ in ids if profiles is None and id_ not in checks.keys() | planned.keys()]:
+            raise file.error(("scores", name), f"expected ids of checks, got {', '.join(unknown)}")
+    return CheckBook(
+        checks=checks,
+        planned=planned,
+        profiles=known,
+        sha256=hashlib.sha256(file.content).hexdigest(),
+        scores=scores,
+    )
 
 
 def _check(file: LocatedFile, id_: str, profiles: Mapping[str, str]) -> Check:

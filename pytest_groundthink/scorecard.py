@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -156,24 +156,56 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     command_line: tuple[str, ...]
 
 
+class DerivedScore(msgspec.Struct, frozen=True, kw_only=True):
+    """The mean rate of the checks `of` it that were measured; `missing` are those that were not."""
+
+    value: float
+    of: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """Numbers of checks. `complete` is false where the run was cut short."""
+    """Numbers of checks, and scores by name. `complete` is false where the run was cut short.
+
+    A score is there where one of its checks was measured; `checks.yaml` says which ones it has. None is judged.
+    """
 
     counts: dict[Status, int]
     collected: int
     reported: int
     complete: bool
+    scores: dict[str, DerivedScore] = {}
 
     @classmethod
-    def of(cls, checks: Iterable[CheckResult], *, collected: int, reported: int, complete: bool) -> Summary:
-        """Count the checks."""
+    def of(
+        cls,
+        checks: Sequence[CheckResult],
+        *,
+        collected: int,
+        reported: int,
+        complete: bool,
+        scores: Mapping[str, Sequence[str]] | None = None,
+    ) -> Summary:
+        """Count the checks, and take the mean rate of the checks of every score."""
         counted = Counter(check.status for check in checks)
+        derived = {name: _derived(checks, ids) for name, ids in (scores or {}).items()}
         return cls(
             counts={status: counted[status] for status in Status},
             collected=collected,
             reported=reported,
             complete=complete,
+            scores={name: score for name, score in derived.items() if score is not None},
         )
+
+
+def _derived(checks: Sequence[CheckResult], ids: Sequence[str]) -> DerivedScore | None:
+    results = {check.id: check for check in checks}
+    measured = {id_: results[id_].measured("rate") for id_ in ids if id_ in results}
+    rates = {id_: one.value for id_, one in measured.items() if one is not None and one.value is not None}
+    if not rates:
+        return None
+    missing = [id_ for id_ in ids if id_ not in rates and (id_ not in results or results[id_].applicable)]
+    return DerivedScore(value=sum(rates.values()) / len(rates), of=tuple(rates), missing=tuple(missing))
 
 
 class CategoryScore(msgspec.Struct, frozen=True, kw_only=True):

@@ -274,7 +274,9 @@ class JudgingSession:
             subject=SubjectSection.of(label, plan, context.get("subject", {})),
             provenance=provenance(self.config, self.settings, self.book, context.get("environment", {})),
             checks=checks,
-            summary=Summary.of(checks, collected=len(collected), reported=reported, complete=complete),
+            summary=Summary.of(
+                checks, collected=len(collected), reported=reported, complete=complete, scores=self.book.scores
+            ),
         )
         rule = self.rule(label)
         if rule is None or not (self.graduating or collected >= set(rule.required) & self.book.checks.keys()):

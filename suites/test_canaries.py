@@ -80,7 +80,43 @@ def test_keeps_the_format(subject: Subject, judge: Judge) -> None:
     judge(probes.canaries.measure(subject, "C4a"))
 
 
+@check("C4b")
+def test_keeps_a_formal_tone(subject: Subject, judge: Judge) -> None:
+    """Answers are formal, at once and turns after that was asked for."""
+    judge(probes.canaries.measure(subject, "C4b"))
+
+
+@check("C4c")
+def test_keeps_three_instructions(subject: Subject, judge: Judge) -> None:
+    """Answers are formal, concise and technical, at once and turns after that was asked for."""
+    judge(probes.canaries.measure(subject, "C4c"))
+
+
 @check("C5a")
 def test_takes_on_a_persona(subject: Subject, judge: Judge) -> None:
     """Answers are those of the persona that was described turns before."""
     judge(probes.canaries.measure(subject, "C5a"))
+
+
+@check("C5b")
+def test_stays_in_persona(subject: Subject, judge: Judge) -> None:
+    """Every fact of the persona is answered rightly, over many turns."""
+    judge(probes.canaries.measure(subject, "C5b"))
+
+
+@check("C5c")
+def test_does_not_revert(subject: Subject, judge: Judge) -> None:
+    """The persona is kept although the user contradicts it."""
+    judge(probes.canaries.measure(subject, "C5c"))
+
+
+@check("C6a")
+def test_keeps_conversations_apart(subject: Subject, judge: Judge) -> None:
+    """A conversation inside another does not overwrite what was said before; in sessions of their own, not a bit."""
+    judge(probes.canaries.measure(subject, "C6a"))
+
+
+@check("C6b")
+def test_keeps_users_apart(subject: Subject, judge: Judge) -> None:
+    """Two users in one stream are each answered with what they themselves said."""
+    judge(probes.canaries.measure(subject, "C6b"))

@@ -155,6 +155,16 @@ SABOTAGES: dict[str, Sabotage] = {
         memory.between_calls(memory.neighbours_state),
         _TALKS,
     ),
+    "memory-116": _short_memory(116, "C4b"),
+    "memory-108": _short_memory(108, "C4c"),
+    "memory-176": _short_memory(176, "C5b"),
+    "memory-72": _short_memory(72, "C5c"),
+    "shared-state": Sabotage(
+        "a conversation goes on from the state that the last call of any one left", "C6a", memory.shared_state, _TALKS
+    ),
+    "lost-two-turns": Sabotage(
+        "the state after the first two calls is lost", "C6b", memory.forgetting(lambda calls, _: calls == 2), _TALKS
+    ),
     "forgets-every-24": _short_window(24, "SelCopy"),
     "forgets-every-28": _short_window(28, "RULER-CWE"),
     "forgets-every-32": _short_window(32, "RULER-FWE"),

@@ -85,6 +85,23 @@ def neighbours_state(state: ModelState) -> ModelState:
     return state.select([(row + 1) % len(rows) for row in rows])
 
 
+def shared_state(model: nn.Module) -> None:
+    """A model that keeps its state itself: every conversation goes on where the last call of any one ended."""
+    latest: list[ModelState] = []
+
+    def around(
+        forward: Any, tokens: Tensor, state: ModelState | None = None, return_states: bool = False, **kwargs: Any
+    ) -> Any:
+        if state is not None and latest:
+            state = latest[0].select([0] * len(tokens))
+        out = forward(tokens, state=state, return_states=return_states, **kwargs)
+        if return_states:
+            latest[:] = [out[1]]
+        return out
+
+    wrap(model, around)
+
+
 def forgetting(forgets: Callable[[Tensor, Tensor], Tensor]) -> Callable[[nn.Module], None]:
     """State that is lost at a call.
 

@@ -50,7 +50,7 @@ def summarize(reporter: pytest.TerminalReporter, session: JudgingSession) -> Non
         reporter.write_line(text.rstrip())
     for label, card in session.cards.items():
         reporter.write_sep("=", f"groundthink: {label}")
-        _print(reporter, _heading(card), table(card, session.book), *wrong_answers(card))
+        _print(reporter, _heading(card), table(card, session.book), *scores(card), *wrong_answers(card))
         if card.decision is not None:
             _print(reporter, panel(card.decision))
         if session.settings.scorecard is not None:
@@ -85,6 +85,15 @@ def table(card: Scorecard, book: CheckBook) -> Table:
             _reason(check),
         )
     return grid
+
+
+def scores(card: Scorecard) -> tuple[RenderableType, ...]:
+    """One line with the derived scores; nothing where none was measured."""
+    shown = []
+    for name, score in card.summary.scores.items():
+        without = f"; without {', '.join(score.missing)}" if score.missing else ""
+        shown.append(f"{name} {score.value:.1%} ({', '.join(score.of)}{without})")
+    return (Padding(Text(f"scores: {', '.join(shown)}"), (1, 0, 0, 0)),) if shown else ()
 
 
 class WrongAnswer(msgspec.Struct, frozen=True):

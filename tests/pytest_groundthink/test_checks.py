@@ -31,10 +31,26 @@ def test_shipped_checks_are_those_of_the_first_version() -> None:
     book = load_checks(SHIPPED)
     assert " ".join(book.checks) == (
         "G0 G1a G1b G1c G1d G1e G2 G3 G3.5 G4 S0 S1 S2 S3 S4 D1 D1-long D2 D3 D4 D5 D6 L1 L2 L3 L4 L5 R1 LRD "
-        "LRD-1M NIAH NIAH-16K C1a C1b-lite C1b C1c C1d C2a C2b C3a C3b C3c SPS C4a C5a MQAR SelCopy ICR ICR-noisy "
-        "ICR-fuzzy RULER-S RULER-MK RULER-MV RULER-MQ RULER-VT RULER-CWE RULER-FWE"
+        "LRD-1M NIAH NIAH-16K C1a C1b-lite C1b C1c C1d C2a C2b C3a C3b C3c SPS C4a C4b C4c C5a C5b C5c C6a C6b "
+        "MQAR SelCopy ICR ICR-noisy ICR-fuzzy RULER-S RULER-MK RULER-MV RULER-MQ RULER-VT RULER-CWE RULER-FWE"
     )
     assert set(book.profiles) == {"default", "v4"}
+
+
+def test_scores_sum_up_checks_that_exist_or_are_planned(tmp_path: Path) -> None:
+    book = load_checks(SHIPPED)
+    known = book.checks.keys() | book.planned.keys()
+    assert {name: {id_[:2] for id_ in ids} for name, ids in book.scores.items()} == {
+        "grounding": {"C2"}, "dialogue": {"C3"}, "instruction": {"C4"}, "persona": {"C5"}, "isolation": {"C6"},
+    }  # fmt: skip
+    assert {id_ for ids in book.scores.values() for id_ in ids} == {id_ for id_ in known if "C2" <= id_ < "C7"}
+    wrong = tmp_path / "checks.yaml"
+    wrong.write_text(SHIPPED.read_text(encoding="utf-8").replace("[C6a, C6b]", "[C6a, C6z]"), encoding="utf-8")
+    with pytest.raises(FixtureError, match=r"scores\.isolation: expected ids of checks, got C6z"):
+        load_checks(wrong)
+    own = tmp_path / "own.yaml"
+    own.write_text(f"{OWN}scores: {{mine: [X1, C1a], isolation: [C6b]}}\n", encoding="utf-8")
+    assert load_checks(SHIPPED, own).scores == {**book.scores, "mine": ("X1", "C1a"), "isolation": ("C6b",)}
 
 
 def test_every_check_judges_by_default_has_sources_and_says_what_to_do() -> None:
@@ -80,10 +96,13 @@ def test_own_checks_are_laid_over_the_shipped_ones(tmp_path: Path) -> None:
 
 
 def test_a_planned_check_that_a_user_defines_is_no_longer_planned(tmp_path: Path) -> None:
-    own = tmp_path / "own.yaml"
-    own.write_text(OWN.replace("X1", "C6a"), encoding="utf-8")
-    assert "C6a" in load_checks(SHIPPED).planned
-    assert "C6a" not in load_checks(SHIPPED, own).planned
+    planning, own = tmp_path / "checks.yaml", tmp_path / "own.yaml"
+    planning.write_text(
+        SHIPPED.read_text(encoding="utf-8").partition("\nscores:")[0] + "\nplanned:\n  X1: soon\n", encoding="utf-8"
+    )
+    own.write_text(OWN, encoding="utf-8")
+    assert "X1" in load_checks(planning).planned
+    assert "X1" not in load_checks(planning, own).planned
 
 
 @pytest.mark.parametrize(
@@ -104,6 +123,7 @@ def test_a_planned_check_that_a_user_defines_is_no_longer_planned(tmp_path: Path
         (("default:", "mine:"), 11, "checks.X1.bands.mine: unknown profile; expected one of default, v4"),
         (("        speed:", "        combine: mean\n        speed:"), 13, "expected worst or votes, got 'mean'"),
         (("version: 1", "version: 2"), 1, "version: expected 1, got 2"),
+        (("version: 1", "version: 1\nscores: {mine: X1}"), 2, "scores: expected `array`, got `str`"),
         (("checks:", "chekcs:"), 2, "chekcs: unknown key"),
         (("title: my own", "title: my own\n    title: again"), 5, "checks.X1.title: the key is there twice"),
         (("title: my own", "title: {my own"), 5, "is not valid YAML"),

@@ -160,8 +160,9 @@ def test_a_fail_tells_what_to_do() -> None:
 
 
 def test_planned_checks_block_as_not_part_of_this_version() -> None:
-    rule = msgspec.structs.replace(RULE, required=(*RULE.required, "C6a"))
-    assert decided(rule=rule).blockers == ("C6a isolation of conversations: is not part of this version yet",)
+    rule = msgspec.structs.replace(RULE, required=(*RULE.required, "X1"))
+    book = msgspec.structs.replace(BOOK, planned={"X1": "something new"})
+    assert decided(rule=rule, book=book).blockers == ("X1 something new: is not part of this version yet",)
 
 
 def test_a_state_check_must_pass() -> None:

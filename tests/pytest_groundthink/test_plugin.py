@@ -39,6 +39,7 @@ def test_statuses_outcomes_and_scorecard(judged: pytest.Pytester) -> None:
         "collected": 7,
         "reported": 7,
         "complete": True,
+        "scores": {},
     }
     assert card["subject"]["params"] == {"total": 4_200_000, "non_embedding": 3_100_000}
     assert card["provenance"]["environment"]["torch"] == "2.13.0"
@@ -303,3 +304,27 @@ def test_a_few_wrong_answers_are_shown_where_a_check_did_not_pass(judged: pytest
     assert result.stdout.str().count("Zora lent") == 3
     result.stdout.no_fnmatch_line("*Otto lent*")
     assert len(read(judged)["checks"][0]["measurements"][0]["detail"]["wrong"]) == 5
+
+
+def test_scores_are_summed_up_with_what_they_lack(judged: pytest.Pytester) -> None:
+    judged.makepyfile(
+        HEAD
+        + """
+    @check("C4a")
+    def test_format(subject, judge):
+        judge(M(metric="rate", value=0.9, n=400, ci95=(0.88, 0.93)))
+
+    @check("C4b")
+    def test_tone(subject, judge):
+        judge(M(metric="rate", value=0.6, n=400, ci95=(0.55, 0.65)))
+
+    @check("C6b")
+    def test_users(subject, judge):
+        raise Unmeasurable("nobody there")
+"""
+    )
+    result = judged.runpytest("--scorecard=out.json", "test_scores_are_summed_up_with_what_they_lack.py")
+    result.stdout.fnmatch_lines(["scores: instruction 75.0% (C4a, C4b; without C4c)"])
+    assert read(judged)["summary"]["scores"] == {
+        "instruction": {"value": 0.75, "of": ["C4a", "C4b"], "missing": ["C4c"]}
+    }

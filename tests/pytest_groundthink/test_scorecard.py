@@ -12,7 +12,7 @@ import pytest
 from pytest_groundthink import scorecard
 from pytest_groundthink.decision import decide
 
-from .test_decision import BOOK, GOOD, MATRIX, RULE, card
+from .test_decision import BOOK, GOOD, MATRIX, RULE, card, result
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "scorecard.schema.json"
 CARD = scorecard.decided(card(*GOOD.values()), decide(card(*GOOD.values()), RULE, MATRIX, BOOK))
@@ -147,3 +147,30 @@ def test_several_subjects_have_a_file_each() -> None:
     assert scorecard.path_for(path, "GF-MH@3.5M", 1) == path
     assert scorecard.path_for(path, "GF-MH@3.5M", 2) == Path("a/out.GF-MH@3.5M.json")
     assert scorecard.path_for(path, "hf:some/model", 2) == Path("a/out.hf_some_model.json")
+
+
+def test_scores_are_mean_rates_of_what_was_measured() -> None:
+    checks = (
+        result("C4a", rate=0.9),
+        result("C4b", "FAIL", rate=0.2),
+        result("C4c", "NODATA"),
+        result("C5a", "NODATA"),
+        result("C6a", "FAIL", rate=None),
+        result("C6b", rate=0.5),
+        result("C2a", "NODATA", applicable=False),
+        result("C2b", rate=0.75),
+    )
+    found = scorecard.Summary.of(checks, collected=8, reported=8, complete=True, scores=BOOK.scores).scores
+    assert {name: (score.value, score.of, score.missing) for name, score in found.items()} == {
+        "grounding": (0.75, ("C2b",), ()),
+        "instruction": (pytest.approx(0.55), ("C4a", "C4b"), ("C4c",)),
+        "isolation": (0.5, ("C6b",), ("C6a",)),
+    }
+
+
+def test_a_scorecard_from_before_there_were_scores_is_read(tmp_path: Path) -> None:
+    old = json.loads(scorecard.encode(CARD))
+    del old["summary"]["scores"]
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps(old), encoding="utf-8")
+    assert scorecard.read(path) == CARD

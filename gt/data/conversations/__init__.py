@@ -57,7 +57,7 @@ SKILLS: dict[str, Skill] = {
     "reference": Skill("what was meant by it or that", behaviours.reference, 0.4, 3),
     "constraints": Skill("all that is to be avoided", behaviours.constraints, 0.4, 3),
     "formats": Skill("bullets, numbers or plain lines, kept over turns", styles.formats, 2.0, 3),
-    "tone": Skill("formal, casual, short or technical, kept over turns", styles.tone, 0.15, 3),
+    "tone": Skill("formal, casual, short, technical or terse, kept over turns", styles.tone, 0.15, 3),
     "role": Skill("who the assistant is said to be", styles.role, 2.0, 3),
     "speakers": Skill("several users in one stream", styles.speakers, 0.4, 3),
     "unknown": Skill("what was not said is not known", behaviours.unknown, 0.03, 3),

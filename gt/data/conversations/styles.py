@@ -55,11 +55,11 @@ def formats(draw: Draw) -> Example:
 
 
 def tone(draw: Draw) -> Example:
-    """Replies and answers in the tone that the user wants, over turns."""
+    """Answers, and often replies, in the tone that the user wants, over turns."""
     talk = Talk(draw)
     chosen = draw.pick(tones())
-    talk.replies = chosen.replies
-    talk.say(_instruction(draw, chosen.asked), "")
+    talk.replies = chosen.replies if draw.chance(0.5) else ()
+    talk.say(_instruction(draw, chosen.asked), reply(draw))
     for _ in range(1 + draw.below(2)):
         (fact,) = facts(draw)
         talk.tell(fact)
@@ -145,7 +145,10 @@ def _list(draw: Draw) -> Fact:
             told, question = draw.pick(lists())
             values = _list_values(draw)
             fact = Fact(told.format(l=joined(values)), ((question, joined(values)),), values=values)
-        if fact is not None and fact.values and fact.questions[0][1] == joined(fact.values):
+        if fact is None or not fact.values or fact.questions[0][1] != joined(fact.values):
+            continue
+        # A list may hold what none of its values does: "the 23rd of August, 16 September" has August 16.
+        if not evaluation_split().has_value(fact.statement):
             return fact
 
 

@@ -78,6 +78,57 @@ class PersonaData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     kinds: dict[str, tuple[str, ...]]
     openings: tuple[Turn, ...]
+    doubts: tuple[Turn, ...]
+    templates: tuple[Template, ...]
+
+
+class Sample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The same answer in the tone that is asked for, and in another."""
+
+    right: str
+    other: str
+
+
+class FormalTone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How formality is asked for, and from how much of it an answer is formal."""
+
+    least_points: int
+    most_addressed: float
+    instructions: tuple[Turn, ...]
+    sample: Sample
+
+
+class TerseTone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How formal, concise and technical answers are asked for, and what they are."""
+
+    most_words: int
+    least_terms: float
+    instructions: tuple[Turn, ...]
+    sample: Sample
+
+
+class ToneWords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Words that tell a tone, in small letters."""
+
+    slang: frozenset[str]
+    formal: frozenset[str]
+    technical: frozenset[str]
+
+
+class ToneData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The content of `fixtures/canary_tones.yaml`, whose header explains each part."""
+
+    formal: FormalTone
+    terse: TerseTone
+    words: ToneWords
+
+
+class SpeakerData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The content of `fixtures/canary_speakers.yaml`, whose header explains each part."""
+
+    switches: tuple[str, ...]
+    returns: tuple[str, ...]
+    speakers: tuple[str, ...]
     templates: tuple[Template, ...]
 
 
@@ -228,6 +279,18 @@ def persona_data() -> PersonaData:
 
 
 @cache
+def tone_data() -> ToneData:
+    """Read `fixtures/canary_tones.yaml`; raises as `canary_data` does."""
+    return _read("canary_tones.yaml", ToneData)
+
+
+@cache
+def speaker_data() -> SpeakerData:
+    """Read `fixtures/canary_speakers.yaml`; raises as `canary_data` does."""
+    return _read("canary_speakers.yaml", SpeakerData)
+
+
+@cache
 def preference_data() -> PreferenceData:
     """Read `fixtures/canary_preferences.yaml`; raises as `canary_data` does."""
     return _read("canary_preferences.yaml", PreferenceData)
@@ -268,19 +331,33 @@ def evaluation_texts() -> EvaluationTexts:
     recall, formats, personas, needles = canary_data(), format_data(), persona_data(), needle_data()
     wordings = synthetic_data().wordings
     references, constraints = reference_data(), constraint_data()
+    tones, speakers = tone_data(), speaker_data()
     templates: list[Template | ListTemplate] = [
         *recall.templates,
         *formats.lists,
         *personas.templates,
         *preference_data().templates,
+        *speakers.templates,
     ]
     remarks = (*constraints.avoided, *constraints.liked)
-    instructed = (*formats.instructions, *personas.openings, *correction_data().corrections)
+    instructed = (
+        *formats.instructions,
+        *tones.formal.instructions,
+        *tones.terse.instructions,
+        *personas.openings,
+        *personas.doubts,
+        *correction_data().corrections,
+    )
+    samples = (tones.formal.sample, tones.terse.sample)
     return EvaluationTexts(
         statements=_once(
             *(template.statement for template in (*templates, *references.templates, *remarks, *needles.keys)),
             *(template.comment for template in references.templates),
             *(turn.text for turn in instructed),
+            *(text for sample in samples for text in (sample.right, sample.other)),
+            *speakers.switches,
+            *speakers.returns,
+            *speakers.speakers,
             *(text for wording in wordings for text in wording.statements),
         ),
         questions=_once(

@@ -29,6 +29,9 @@ class CanaryItem(msgspec.Struct, frozen=True, kw_only=True):
         expected: Values that the answer must name.
         rivals: Values that it must not name, in a fixed order.
         candidates: Beginnings of answers to rank by likelihood, the right one first; may be empty.
+        trap: The rival that the conversation itself suggests; empty where there is none.
+        before: The same conversation up to earlier points, each with a question of its own. They are asked aside: the
+            conversation goes on as if they had not been. All answers must be right. As many in every item of a canary.
     """
 
     template: str
@@ -39,6 +42,8 @@ class CanaryItem(msgspec.Struct, frozen=True, kw_only=True):
     expected: tuple[str, ...]
     rivals: tuple[str, ...]
     candidates: tuple[str, ...] = ()
+    trap: str = ""
+    before: tuple[CanaryItem, ...] = ()
 
 
 class OfKind(Protocol):

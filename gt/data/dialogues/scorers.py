@@ -62,8 +62,14 @@ def score_values(generated: str, expected: Sequence[str], rivals: Iterable[str])
     return Score(True)
 
 
+def score_untrapped(item: CanaryItem, generated: str) -> Score:
+    """As `score_facts`; recorded beside it: whether the value that the conversation suggests is not named."""
+    score = score_facts(item, generated)
+    return Score(score.right, score.why, {"untrapped_rate": not mentions(first_line(generated), item.trap)})
+
+
 def first_line(generated: str) -> str:
-    """The first line of what the model said, up to where it begins another turn."""
+    """What counts of an answer in one line: up to a line's end, or where the model begins another turn."""
     return re.split(r"\n|\r", SPEAKER.split(generated.lstrip(" \t"), maxsplit=1)[0], maxsplit=1)[0]
 
 

@@ -1,4 +1,4 @@
-"""What all canary fixtures have in common, and the conversations of C4a and C5a."""
+"""What all canary fixtures have in common, and the conversations of C4a, C5 and C6 (test_tones: C4b, C4c)."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ from gt.data.dialogues import (
     CanaryItem,
     bullet_items,
     canary_data,
+    consistent_persona_items,
     constraint_data,
     constraint_items,
     correction_data,
     correction_items,
+    doubted_persona_items,
     evaluation_texts,
+    formal_items,
     format_data,
     needle_data,
+    nested_items,
     persona_data,
     persona_items,
     preference_data,
@@ -31,6 +35,10 @@ from gt.data.dialogues import (
     score_bullets,
     score_facts,
     score_list,
+    score_untrapped,
+    speaker_data,
+    speaker_items,
+    terse_items,
     three_fact_items,
     two_fact_items,
 )
@@ -42,13 +50,19 @@ MAKERS = {
     "two facts": lambda n=400, seed=0: two_fact_items(5, n, seed),
     "bullets": bullet_items,
     "persona": lambda n=400, seed=0: persona_items(2, n, seed),
+    "consistent persona": consistent_persona_items,
+    "doubted persona": doubted_persona_items,
+    "formal": formal_items,
+    "terse": terse_items,
+    "nested": nested_items,
+    "speakers": speaker_items,
     "three facts": lambda n=400, seed=0: three_fact_items(500, n, seed, tokens=words),
     "constraints": constraint_items,
     "preference": lambda n=400, seed=0: preference_items(4, n, seed),
     "reference": reference_items,
     "correction": lambda n=400, seed=0: correction_items(2, n, seed),
 }
-IN_THE_MIDDLE = {"three facts", "constraints", "reference", "correction"}
+IN_THE_MIDDLE = {"three facts", "constraints", "reference", "correction", "speakers"}
 """Canaries whose answer does not depend on the first turn alone."""
 
 KINDS = {**canary_data().kinds, **persona_data().kinds}
@@ -75,11 +89,15 @@ def test_no_text_of_a_canary_fixture_is_forgotten() -> None:
     known = {text for name in TEXTS.__struct_fields__ for text in getattr(TEXTS, name)} | KINDS.keys()
     forms = {canary_data().format.turn, canary_data().format.query, "a {value}", "the {value}"}
     files = sorted([*Path(fixtures_dir()).glob("canar*.yaml"), Path(fixtures_dir()) / "needles.yaml"])
-    assert len(files) == 8
+    assert len(files) >= 10
     for file in files:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        for number in ("lengths", "depths", "facts", "held_at"):
-            content.pop(number, None)
+        # Numbers, and what answers are searched for: nobody says them.
+        for unsaid in ("lengths", "depths", "facts", "held_at", "words"):
+            content.pop(unsaid, None)
+        for tone in ("formal", "terse"):
+            if tone in content:
+                content[tone] = {key: content[tone][key] for key in ("instructions", "sample")}
         assert set(strings(content)) - known - forms == set(), file
 
 
@@ -95,6 +113,7 @@ def test_nothing_stands_in_two_fixtures() -> None:
         *persona_data().templates,
         *preference_data().templates,
         *reference_data().templates,
+        *speaker_data().templates,
         *needle_data().keys,
     )
     remarks = (*constraint_data().avoided, *constraint_data().liked)
@@ -114,6 +133,7 @@ def test_nothing_stands_in_two_fixtures() -> None:
         preference_data().templates,
         reference_data().templates,
         constraint_data().avoided,
+        speaker_data().templates,
     ],
 )
 def test_there_are_enough_templates(data: tuple[object, ...]) -> None:
@@ -134,7 +154,7 @@ def test_400_items_are_40_templates_by_ten(maker: str) -> None:
 
 @pytest.mark.parametrize("maker", MAKERS)
 def test_conversations_have_the_form_of_training(maker: str) -> None:
-    for item in MAKERS[maker]():
+    for item in (one for last in MAKERS[maker]() for one in (*last.before, last)):
         for turns in (item.turns, item.control):
             assert all(re.fullmatch(r"User: .+\nAssistant: .+\n", turn) for turn in turns[:-1])
             assert re.fullmatch(r"User: .+\?\nAssistant:", turns[-1])
@@ -189,6 +209,70 @@ def test_a_persona_has_three_facts_and_its_control_lacks_the_asked_one() -> None
         assert len(contradicted) == 3
         asked_first += own[0] == answer
     assert asked_first
+
+
+def test_a_persona_is_asked_for_each_of_its_facts() -> None:
+    for item in consistent_persona_items():
+        asked = (*item.before, item)
+        assert [len(one.turns) for one in asked] == [4, 6, 8]
+        assert len({one.kind for one in asked}) == 3
+        for one in asked:
+            assert one.turns[:-1] == item.turns[: len(one.turns) - 1], "the conversation is one"
+            assert one.control[:-1] == item.control[: len(one.control) - 1]
+            assert mentions(one.turns[0], one.expected[0])
+            assert not [rival for rival in one.rivals if mentions(one.turns[0], rival)]
+            assert mentions(one.control[0], one.expected[0]) is (one is not item)
+
+
+def test_a_doubt_claims_another_value_and_the_control_knows_no_other() -> None:
+    for item in doubted_persona_items():
+        (answer,) = item.expected
+        assert [mentions(turn, item.trap) for turn in item.turns] == [False, False, True, False, False]
+        assert [mentions(turn, answer) for turn in item.turns] == [True, False, False, False, False]
+        assert not mentions("".join(item.control), answer)
+        assert item.trap in item.rivals
+        assert item.candidates[:2] == (f" {answer}", f" {item.trap}")
+        assert len(set(item.candidates)) == 4
+
+
+@pytest.mark.parametrize("maker", ["nested", "speakers"])
+def test_the_other_conversation_names_the_trap(maker: str) -> None:
+    places = Counter()
+    for item in (one for last in MAKERS[maker]() for one in (*last.before, last)):
+        (answer,) = item.expected
+        own, other = ([mentions(turn, value) for turn in item.turns] for value in (answer, item.trap))
+        assert sum(own) == sum(other) == 1
+        places[own.index(True) < other.index(True)] += 1
+        assert item.candidates[:2] == (f" {answer}", f" {item.trap}")
+        assert len(set(item.candidates)) == 4
+        assert item.trap in item.rivals
+    assert set(places) == ({True} if maker == "nested" else {True, False})
+
+
+def test_two_users_ask_for_their_own_in_either_order() -> None:
+    orders = Counter()
+    for item in speaker_items():
+        (early,) = item.before
+        assert early.turns[:-1] == item.turns[:-1]
+        assert (early.expected[0], early.trap) == (item.trap, item.expected[0])
+        assert not mentions("".join(item.control), item.expected[0])
+        assert mentions("".join(item.control), early.expected[0]), "the control lacks what the last one said"
+        orders[mentions(item.turns[0], item.expected[0])] += 1
+    assert min(orders.values()) > 100
+
+
+def test_a_trap_is_told_from_other_wrong_values() -> None:
+    trapped = item(("crimson",))
+    trapped = CanaryItem(**{name: getattr(trapped, name) for name in trapped.__struct_fields__} | {"trap": "teal"})
+    for said, right, untrapped in (
+        (" Crimson.", True, True),
+        (" Kyoto.", False, True),
+        (" Teal.", False, False),
+        (" crimson, not teal", False, False),
+        ("", False, True),
+    ):
+        score = score_untrapped(trapped, said)
+        assert (score.right, score.also) == (right, {"untrapped_rate": untrapped})
 
 
 def test_one_of_the_values_is_missing_in_the_control() -> None:

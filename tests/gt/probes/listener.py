@@ -21,6 +21,8 @@ from gt.data.dialogues import (
     persona_data,
     preference_data,
     reference_data,
+    speaker_data,
+    tone_data,
 )
 from gt.data.dialogues.content import ListTemplate, Reference, Template
 from gt.models.state import ModelState
@@ -123,6 +125,7 @@ def every_asked(text: str) -> list[Template | ListTemplate]:
         *persona_data().templates,
         *format_data().lists,
         *preference_data().templates,
+        *speaker_data().templates,
     ]
     question = question_of(text).rstrip("?").lower()
     by_question = {template.question.rstrip("?").lower(): template for template in templates}
@@ -130,6 +133,14 @@ def every_asked(text: str) -> list[Template | ListTemplate]:
         return [by_question[question]]
     found = [(question.find(own), template) for own, template in by_question.items() if own in question]
     return [template for _, template in sorted(found, key=lambda one: one[0])]
+
+
+def of_last_speaker(text: str) -> str:
+    """What the user who speaks last has said; everything where none says who it is."""
+    named = [re.escape(one).replace(r"\{value\}", r"(\w+)") for one in speaker_data().speakers]
+    turns = [(turn, re.match("|".join(named), turn)) for turn in text.split("User: ")]
+    who = [next(filter(None, match.groups())) if match else "" for _, match in turns]
+    return "User: ".join(turn for (turn, _), name in zip(turns, who, strict=True) if name == who[-1])
 
 
 def asked(text: str) -> Template | ListTemplate | None:
@@ -202,6 +213,14 @@ def wants_bullets(text: str) -> bool:
     return any(instruction.text in text for instruction in format_data().instructions)
 
 
+def sample_of_tone(text: str) -> str:
+    """How an answer is to be phrased, by the tone that was asked for; empty without one."""
+    for tone in (tone_data().formal, tone_data().terse):
+        if any(instruction.text in text for instruction in tone.instructions):
+            return tone.sample.right
+    return ""
+
+
 def remember(text: str) -> str:
     """The right answer to a canary's question, from what was read alone."""
     question = question_of(text)
@@ -210,5 +229,6 @@ def remember(text: str) -> str:
     for template in reference_data().templates:
         if template.question == question:
             return written(meant(text, template), bulleted=False)
-    values = [value for template in every_asked(text) for value in corrected(text, template)]
-    return written(values, wants_bullets(text))
+    values = [value for template in every_asked(text) for value in corrected(of_last_speaker(text), template)]
+    sample = sample_of_tone(text)
+    return f" {sample.replace('{value}', *values)}\n" if sample and values else written(values, wants_bullets(text))

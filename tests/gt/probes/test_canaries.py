@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gt.data.dialogues import canary_data, constraint_data, persona_data, score_facts
+from gt.data.dialogues import canary_data, constraint_data, persona_data, score_facts, score_untrapped, tone_data
 from gt.probes.canaries import CANARIES, WRONG_KEPT, measure
 from gt.resources import fixtures_dir
 from gt.sabotage import SABOTAGES, plant
@@ -48,7 +48,7 @@ def test_a_listener_passes(check: str) -> None:
     assert found["rate"].detail["wrong"] == []
     assert found["rate"].chance == found["control_rate"].chance
     guess = found["rate"].chance
-    assert guess is None if CANARIES[check].score is not score_facts else 0 < guess <= 0.1
+    assert guess is None if CANARIES[check].score not in (score_facts, score_untrapped) else 0 < guess <= 0.1
     assert found["likelihood_rank_rate"].chance in (0.25, 0.5)
     assert "without" in reason
     assert set(found) == set(BOOK.checks[check].metrics)
@@ -158,6 +158,36 @@ def contradicts(text: str) -> str:
     return remember(text).rstrip(".\n") + f" and {wrong[0]}.\n" if wrong else remember(text)
 
 
+def neutrally(text: str) -> str:
+    """A whole sentence without any tone."""
+    return f" It is{remember_plainly(text)}"
+
+
+def casually(text: str) -> str:
+    template = asked(text)
+    values = stated(text, template) if template else []
+    return f" {tone_data().formal.sample.other.replace('{value}', *values)}\n" if values else ""
+
+
+def formally_at_first(text: str) -> str:
+    """In the tone that was asked for as long as nothing but the fact has been said since."""
+    return remember(text) if text.count("User: ") == 3 else remember_plainly(text)
+
+
+def newest_of_its_kind(text: str) -> str:
+    """The last value of the kind that is asked for, whoever said it of whatever."""
+    template = asked(text)
+    kinds = "|".join(KINDS[template.kind]) if template else ""
+    found = re.findall(rf"(?<!\w)(?:{kinds})(?!\w)", text)
+    return written(found[-1:], bulleted=False)
+
+
+def deaf_to_names(text: str) -> str:
+    """The first one that said it, whoever asks."""
+    template = asked(text)
+    return written(stated(text, template), bulleted=False) if template else ""
+
+
 def echo(text: str) -> str:
     """The question again."""
     return " " + text.rpartition("User: ")[2]
@@ -191,7 +221,22 @@ def every_candidate(text: str) -> str:
         ("C4a", echo, "has no bullets"),
         ("C4a", lambda text: "\n- that\n", "has a single bullet"),
         ("C4a", lambda text: "", "says nothing"),
+        ("C4b", remember_plainly, "has no formal tone"),
+        ("C4b", neutrally, "has no formal tone"),
+        ("C4b", casually, "has a contraction"),
+        ("C4b", formally_at_first, "has no formal tone"),
+        ("C4b", echo, "has no formal tone"),
+        ("C4c", remember_plainly, "has too few technical terms"),
+        ("C4c", formally_at_first, "has too few technical terms"),
+        ("C4c", echo, "addresses somebody"),
         ("C5a", rival, "names another value"),
+        ("C5b", mixed_persona, "names no value"),
+        ("C5b", contradicts, "names another value too"),
+        ("C5c", newest_of_its_kind, "names another value"),
+        ("C6a", newest_of_its_kind, "names another value"),
+        ("C6a", every_candidate, "names another value"),
+        ("C6b", newest_of_its_kind, "names another value"),
+        ("C6b", deaf_to_names, "names another value"),
         ("C5a", mixed_persona, "names no value"),
         ("C5a", contradicts, "names another value too"),
     ],
@@ -210,6 +255,65 @@ def test_wrong_answers_fail(check: str, reply: Reply, why: str) -> None:
         assert one["expected"]
         assert all(value in one["said"] for value in one["expected"])
         assert one["asked"].endswith("?")
+
+
+@pytest.mark.parametrize("check", ["C5c", "C6a", "C6b"])
+def test_a_trap_that_was_walked_into_is_recorded(check: str) -> None:
+    _, found, _ = judged(subject(newest_of_its_kind, 40), check)
+    assert found["untrapped_rate"].value == 0.0
+    _, found, _ = judged(subject(lambda text: "", 40), check)
+    assert (found["rate"].value, found["untrapped_rate"].value) == (0.0, 1.0)
+
+
+def test_answers_are_counted_by_question_as_well() -> None:
+    _, found, _ = judged(subject(formally_at_first, 40), "C4b")
+    assert found["rate"].value == 0.0
+    assert found["rate"].detail["by_question"] == [1.0, 0.0]
+
+    def only_the_last(text: str) -> str:
+        return remember(text) if text.count("User: ") == 8 else ""
+
+    _, found, _ = judged(subject(only_the_last, 40), "C5b")
+    assert (found["rate"].value, found["rate"].detail["by_question"]) == (0.0, [0.0, 0.0, 1.0])
+
+
+def test_what_is_asked_aside_is_not_part_of_the_conversation() -> None:
+    heard = set()
+
+    def hears(text: str) -> str:
+        if text.endswith("?\nAssistant:"):
+            heard.add(text)
+        return remember(text)
+
+    judged(subject(hears, 40), "C5b")
+    wanted = {"".join(one.turns) for last in CANARIES["C5b"].items(40, 0) for one in (*last.before, last)}
+    assert wanted <= heard
+    assert len(heard) == 2 * len(wanted), "and as many controls"
+
+
+def test_three_instructions_are_counted_one_by_one() -> None:
+    status, found, reason = judged(subject(remember_plainly, 40), "C4c")
+    assert status == "FAIL"
+    rates = [found[f"{name}_rate"].value for name in ("formal", "concise", "technical", "content")]
+    assert rates == [1.0, 1.0, 0.0, 0.0], reason
+
+
+def test_a_leak_between_sessions_fails_however_small() -> None:
+    """What is said is right, and every call moves the logits of the next ones a little."""
+    leaking = subject(remember, 40)
+    forward, calls = leaking.model.forward, []
+
+    def moved(tokens: Any, **kwargs: Any) -> Any:
+        calls.append(tokens)
+        logits, state = forward(tokens, **kwargs)
+        return logits + 1e-5 * len(calls), state
+
+    leaking.model.forward = moved
+    status, found, reason = judged(leaking, "C6a")
+    assert (found["rate"].value, status) == (1.0, "FAIL"), reason
+    assert 0 < found["interleaving_difference"].value < 0.1
+    whole = judged(subject(remember, 40), "C6a")[1]["interleaving_difference"]
+    assert (whole.value, whole.n) == (0.0, 8)
 
 
 @pytest.mark.parametrize("check", ["C3a", "C3b", "C3c"])
@@ -264,7 +368,7 @@ def test_some_forget() -> None:
 @pytest.mark.parametrize("check", CANARIES)
 def test_answers_fit_into_their_tokens(check: str) -> None:
     canary = CANARIES[check]
-    for item in canary.conversations(400, 0, TOKENIZER):
+    for item in (one for last in canary.conversations(400, 0, TOKENIZER) for one in (*last.before, last)):
         longest = max(len(TOKENIZER.encode(candidate)) for candidate in item.candidates)
         assert longest + 4 <= canary.max_tokens
         assert not re.search(r"User:", item.candidates[0])
