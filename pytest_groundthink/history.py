@@ -141,7 +141,7 @@ class History:
         """All scorecards, oldest first; of one model alone, which is named with its scale or without."""
         with self._connection() as connection:
             rows = connection.execute(
-                "SELECT id, created, label, step, git_commit, outcome FROM scorecards ORDER BY created, id"
+                "SELECT id, created, label, step, git_commit, outcome FROM scorecards ORDER BY created, label, id"
             ).fetchall()
             counted = connection.execute(
                 "SELECT scorecard, status, COUNT(*) FROM checks WHERE applicable GROUP BY 1, 2"

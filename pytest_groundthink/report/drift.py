@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gt.checkpoint import WEIGHTS, sha256_of
 from pytest_groundthink.fail_rules import Rule
 
 if TYPE_CHECKING:
@@ -55,9 +56,12 @@ def compare_and_report(given: Sequence[str], config: CompareConfig, rules: Seque
     for rule in rules:
         if rule.target != "loss":
             raise ValueError(f"--fail-on {rule.text!r}: of checkpoints there is the loss alone, e.g. loss>+2%")
+    first, second = (Path(name).absolute() for name in given)
+    for path in (first, second):
+        if path.is_dir() and not (path / WEIGHTS).is_file():
+            raise ValueError(f"{path} is no checkpoint: it has no {WEIGHTS}")
     from gt.drift.weights import weight_drift, weights_of  # loads torch
 
-    first, second = (Path(name).absolute() for name in given)
     configs = _config(first), _config(second)
     weights = [weights_of(path) for path in (first, second)]
     known = (configs[0], configs[1]) if configs[0] is not None and configs[1] is not None else None
@@ -102,8 +106,6 @@ def _config(path: Path) -> ModelConfig | None:
 
 def _same_tokenizer(first: Path, second: Path) -> bool:
     """Whether both have one tokenizer; weights without any are taken to."""
-    from gt.checkpoint import sha256_of
-
     files = [path / "tokenizer.json" for path in (first, second)]
     return not all(file.is_file() for file in files) or sha256_of(files[0]) == sha256_of(files[1])
 

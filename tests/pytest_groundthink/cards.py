@@ -59,7 +59,9 @@ def check(
             "applicable": True,
             "error": False,
             "measurements": records,
-            "threshold": Threshold(passes=passes, warn={}, source="a test", combine="worst") if passes is not None else None,
+            "threshold": Threshold(passes=passes, warn={}, source="a test", combine="worst")
+            if passes is not None
+            else None,
             "profiles": {},
             "duration_s": None,
             "cached": False,
