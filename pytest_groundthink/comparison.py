@@ -21,6 +21,9 @@ LEVEL = 0.05
 READ_FROM_CORPUS = frozenset({"lrd", "niah"})
 """Kinds of checks whose items are cut from the corpus, by the subject's tokenizer."""
 
+GRADED = frozenset({"learning", "lrd", "niah", "canary", "synthetic"})
+"""Kinds of checks of which more is better. To gates, states and diagnostics a band is a limit: within it all is well."""
+
 Turn = Literal["worse", "better", "same", "moved", "gone", "new"]
 """Of a check: what became of its status. Of a value: whether it went towards its PASS interval; "moved" is neither."""
 
@@ -137,9 +140,9 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 def compare(cards: Sequence[tuple[str, Scorecard]], described: Mapping[str, Check]) -> Comparison:
     """Compare scorecards with the first of them.
 
-    Values that a band judges are tested, each against the baseline: rates item by item where both scorecards have the
-    outcomes of the same items, everything else by its intervals. Recorded values are not tested, so that they cost the
-    judged ones nothing.
+    Values that a band judges are tested in the checks of `GRADED` kinds, each against the baseline: rates item by item
+    where both scorecards have the outcomes of the same items, everything else by its intervals. Others are not tested,
+    so that they cost these nothing.
 
     Args:
         cards: Scorecards with their names; the first is the baseline.
@@ -220,8 +223,9 @@ def _check_change(id_: str, first: Scorecard, other: Scorecard, described: Mappi
         note = _why_unpaired(a, first, other)
         passes = a.threshold.passes if a.threshold else {}
         for part, one, matching in _matched(a.measurements, b.measurements):
-            change = _metric_change(one, matching, style(one.name), passes.get(one.name), note)
-            metrics.append(msgspec.structs.replace(change, part=part))
+            change = _metric_change(one, matching, style(one.name), passes.get(one.name))
+            test = _test(one, matching, note) if change.judged and a.kind in GRADED else None
+            metrics.append(msgspec.structs.replace(change, part=part, test=test))
     known = a or b
     return CheckChange(
         id=id_,
@@ -262,16 +266,11 @@ def _turn(before: Status | None, after: Status | None) -> Turn:
     return "worse" if order.index(after) > order.index(before) else "better"
 
 
-def _metric_change(
-    a: MeasurementRecord, b: MeasurementRecord, style: Style, passes: Interval | None, note: str
-) -> MetricChange:
+def _metric_change(a: MeasurementRecord, b: MeasurementRecord, style: Style, passes: Interval | None) -> MetricChange:
     turn: Turn = "same"
     if a.value != b.value:
         turn = "moved" if passes is None else _towards(a.value, b.value, passes)
-    test = _test(a, b, note) if passes is not None else None
-    return MetricChange(
-        name=a.name, style=style, judged=passes is not None, before=a.value, after=b.value, turn=turn, test=test
-    )
+    return MetricChange(name=a.name, style=style, judged=passes is not None, before=a.value, after=b.value, turn=turn)
 
 
 def _towards(before: float | None, after: float | None, passes: Interval) -> Turn:

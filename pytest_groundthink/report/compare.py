@@ -147,12 +147,12 @@ def notes(other: Against, every: bool) -> list[str]:
 def tested(comparison: Comparison) -> str:
     """How many tests there were, and what that does to the p-values."""
     if not comparison.tests:
-        return "no judged value has an interval in both: nothing was tested for significance"
+        return "nothing was tested for significance: no judged rate or loss has an interval in both"
     tests = "1 test was" if comparison.tests == 1 else f"{comparison.tests} tests were"
     adjusted = (
         f"p-values are adjusted for all of them ({comparison.adjusted_by}); below {comparison.level:g} is significant"
     )
-    return f"{tests} made, on judged values with an interval; {adjusted}."
+    return f"{tests} made, on judged rates and losses with an interval; {adjusted}."
 
 
 def decision(before: Side, after: Side) -> str:

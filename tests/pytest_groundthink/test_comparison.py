@@ -123,6 +123,19 @@ def test_what_no_band_judges_is_shown_and_not_tested() -> None:
     assert comparison.tests == 0
 
 
+@pytest.mark.parametrize(("kind", "tests"), [("state", 0), ("gate", 0), ("diagnostic", 0), ("learning", 1), ("lrd", 1)])
+def test_within_the_limits_of_a_state_less_is_no_regression(kind: str, tests: int) -> None:
+    passes: dict[str, tuple[float | None, float | None]] = {"x": (0.01, None)}
+    pair = [
+        card(check("X", "PASS", value("x", n, ci95=(n - 0.1, n + 0.1)), passes=passes, kind=kind)) for n in (9.0, 5.0)
+    ]
+    comparison = compare([("a", pair[0]), ("b", pair[1])], {})
+    (found,) = comparison.others[0].checks
+    assert comparison.tests == tests
+    assert found.metrics[0].turn == "worse"
+    assert found.regression == bool(tests)
+
+
 def test_values_of_one_name_are_told_apart_by_their_note() -> None:
     passes: dict[str, tuple[float | None, float | None]] = {"rise": (0.0, None)}
     before = card(check("D3", "PASS", value("rise", 1.0, "mamba; x"), value("rise", 2.0, "rwkv; x"), passes=passes))

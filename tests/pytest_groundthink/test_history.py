@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_groundthink import history as store_module
+from pytest_groundthink import scorecard
 from pytest_groundthink.history import VERSION, History, default_path
 from pytest_groundthink.scorecard import Scorecard
 from pytest_groundthink.verdict import Status
@@ -31,7 +32,8 @@ def test_what_is_added_comes_back_whole_and_once(store: History) -> None:
     one, two = day(1, 0.9), day(2, 0.8)
     assert [store.add(each)[1] for each in (one, two, one)] == [True, True, False]
     id_, _ = store.add(one)
-    assert store.card(id_) == store.card(id_[:6]) == one
+    assert store.card(id_) == store.card(id_[:6])
+    assert scorecard.encode(store.card(id_)) == scorecard.encode(one)
     assert [entry.created[:10] for entry in store.entries()] == ["2026-01-01", "2026-01-02"]
     assert store.entries()[0].counts == {"PASS": 2}
 

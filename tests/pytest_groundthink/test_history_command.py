@@ -95,7 +95,8 @@ def test_exported_and_imported_it_is_the_same(
     assert lines(capsys)[-1] == "4 added to other.sqlite3, 0 known"
     other = History(folder / "other.sqlite3")
     assert other.entries() == history.entries()
-    assert [other.card(entry.id) for entry in other.entries()] == [of_day(n, right) for n, right in enumerate(RATES, 1)]
+    written = [scorecard.encode(of_day(number, right)) for number, right in enumerate(RATES, 1)]
+    assert [scorecard.encode(other.card(entry.id)) for entry in other.entries()] == written
 
 
 def test_list(history: History, capsys: pytest.CaptureFixture[str]) -> None:
