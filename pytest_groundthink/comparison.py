@@ -22,7 +22,7 @@ READ_FROM_CORPUS = frozenset({"lrd", "niah"})
 """Kinds of checks whose items are cut from the corpus, by the subject's tokenizer."""
 
 GRADED = frozenset({"learning", "lrd", "niah", "canary", "synthetic"})
-"""Kinds of checks of which more is better. To gates, states and diagnostics a band is a limit: within it all is well."""
+"""Kinds of checks of which more is better. To gates, states and diagnostics a band is a limit, and no more."""
 
 Turn = Literal["worse", "better", "same", "moved", "gone", "new"]
 """Of a check: what became of its status. Of a value: whether it went towards its PASS interval; "moved" is neither."""

@@ -46,7 +46,7 @@ def rows(other: Against, every: bool) -> Iterator[Row]:
         if shown:
             for index, metric in enumerate(shown):
                 yield _row(check, metric, _verdict(check) if not index else "", mood)
-        elif every or check.turn != "same":
+        elif every or check.turn in ("worse", "better"):
             yield Row(check.id, check.title, "", "", "", "", "", _verdict(check), mood)
 
 
@@ -135,8 +135,14 @@ def record(comparison: Comparison, found: Sequence[Hit]) -> bytes:
 def notes(other: Against, every: bool) -> list[str]:
     """What the table leaves out, and what limits it."""
     shown = {row.check for row in rows(other, every)}
-    same = [check.id for check in other.checks if check.id not in shown]
-    found = [f"unchanged: {', '.join(same)}"] if same else []
+    found = []
+    for turn, what in (
+        ("same", "unchanged"),
+        ("gone", f"not in {other.side.name}"),
+        ("new", f"only in {other.side.name}"),
+    ):
+        ids = [check.id for check in other.checks if check.id not in shown and check.turn == turn]
+        found += [f"{what}: {', '.join(ids)}"] if ids else []
     reasons = {metric.test.note for check in other.checks for metric in check.metrics if metric.test}
     found += [f"unpaired: {note}" for note in sorted(reasons - {""})]
     if any(not check.same_bands for check in other.checks):
@@ -201,9 +207,9 @@ def _verdict(check: CheckChange) -> str:
     if check.before is check.after:
         return (check.after or _NO_STATUS) + star
     if check.turn == "gone":
-        return f"{check.before}, not in the other"
+        return f"{check.before}, left out"
     if check.turn == "new":
-        return f"{check.after}, not in the baseline"
+        return f"{check.after}, new"
     return f"{check.before} > {check.after}{star}"
 
 

@@ -43,7 +43,7 @@ def print_entries(entries: Sequence[Entry], total: int, as_json: bool, console: 
     if as_json:
         print(json.dumps(msgspec.to_builtins(list(entries)), indent=2))
         return
-    table = _table("id", "created", "subject", "step", "P/W/F/N", "decision", "commit", "baseline")
+    table = _table("id", "created", "subject", "step", "P/W/F/N", "decision", "baseline")
     for entry in entries:
         counts = "/".join(str(entry.counts.get(status.value, 0)) for status in Status)
         table.add_row(
@@ -53,7 +53,6 @@ def print_entries(entries: Sequence[Entry], total: int, as_json: bool, console: 
             "" if entry.step is None else f"{entry.step:,}",
             counts,
             entry.outcome or "-",
-            (entry.commit or "-")[:SHORT],
             ", ".join(entry.baselines),
         )
     console.print(table)
@@ -150,5 +149,5 @@ def _style(check: str, metric: str) -> Style:
 def _table(*headings: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for heading in headings:
-        table.add_column(heading, no_wrap=heading in ("id", "created"), overflow="fold")
+        table.add_column(heading, no_wrap=heading not in ("subject", "95%", "baseline"), overflow="fold")
     return table

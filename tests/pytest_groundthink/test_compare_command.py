@@ -53,7 +53,7 @@ def test_what_it_shows(folder: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_differences_are_said_first(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("a.json", "c.json", "--all") == 0
     out = capsys.readouterr().out
-    assert out.index("other items were drawn") < out.index("PASS, not in the other")
+    assert out.index("other items were drawn") < out.index("PASS, left out")
 
 
 def test_rules_make_the_exit_status(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

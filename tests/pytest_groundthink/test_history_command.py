@@ -81,7 +81,7 @@ def test_a_bad_file_among_good_ones_adds_none(folder: Path, capsys: pytest.Captu
         assert run(*arguments) == 4
         assert "bad.json: is no groundthink.scorecard/1" in capsys.readouterr().err
     assert run("list") == 0
-    assert lines(capsys) == ["id created subject step P/W/F/N decision commit baseline"]
+    assert lines(capsys) == ["id created subject step P/W/F/N decision baseline"]
 
 
 def test_exported_and_imported_it_is_the_same(
@@ -105,7 +105,7 @@ def test_list(history: History, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("list", "--last", 3) == 0
     printed = lines(capsys)
     assert len(printed) == 5
-    assert printed[1].endswith("2026-01-02 12:00 GF-MH@3.5M 1/0/1/0 - 22222222 main")
+    assert printed[1].endswith("2026-01-02 12:00 GF-MH@3.5M 1/0/1/0 - main")
     assert printed[-1] == "the last 3 of 4"
     assert run("list", "--json") == 0
     assert [one["commit"][0] for one in json.loads(capsys.readouterr().out)] == ["1", "2", "3", "4"]
