@@ -31,12 +31,12 @@ LEAST = 4
 _TABLES = """
 CREATE TABLE scorecards (
     id TEXT PRIMARY KEY, created TEXT NOT NULL, label TEXT NOT NULL, step INTEGER, git_commit TEXT,
-    outcome TEXT, body BLOB NOT NULL
+    outcome TEXT, seed TEXT NOT NULL, corpus TEXT, thresholds TEXT NOT NULL, body BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX scorecards_by_time ON scorecards (created, label);
 CREATE TABLE checks (
     scorecard TEXT NOT NULL REFERENCES scorecards, id TEXT NOT NULL, status TEXT NOT NULL, applicable INTEGER NOT NULL,
-    thresholds TEXT NOT NULL, PRIMARY KEY (id, scorecard)
+    PRIMARY KEY (id, scorecard)
 ) WITHOUT ROWID;
 CREATE TABLE measurements (
     scorecard TEXT NOT NULL REFERENCES scorecards, check_id TEXT NOT NULL, name TEXT NOT NULL, value REAL,
@@ -48,7 +48,10 @@ CREATE TABLE baselines (name TEXT PRIMARY KEY, scorecard TEXT NOT NULL REFERENCE
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One scorecard of the store. `counts` are its statuses, `baselines` the names that it is marked with."""
+    """One scorecard of the store.
+
+    `measured` says how it was: seed, text and thresholds, as hashes; `counts` are its statuses, `baselines` its marks.
+    """
 
     id: str
     created: str
@@ -56,6 +59,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     step: int | None
     commit: str | None
     outcome: str | None
+    measured: dict[str, str | None] = {}
     counts: dict[str, int] = {}
     baselines: tuple[str, ...] = ()
 
@@ -115,10 +119,11 @@ class History:
         id_ = hashlib.sha256(body).hexdigest()
         checkpoint, git, decision = card.subject.checkpoint or {}, card.provenance.git, card.decision
         about = (id_, card.created, card.subject.label, checkpoint.get("step"), git and git.commit)
-        thresholds = card.provenance.thresholds.sha256
+        origin = card.provenance
+        measured = (str(origin.seed), (card.subject.corpus or {}).get("sha256"), origin.thresholds.sha256)
         checks, measurements = [], []
         for check in card.checks:
-            checks.append((id_, check.id, check.status.value, check.applicable, thresholds))
+            checks.append((id_, check.id, check.status.value, check.applicable))
             passes = check.threshold.passes if check.threshold else {}
             for one in check.measurements:
                 row = (one.name, one.value, *(one.ci95 or (None, None)), one.n, one.name in passes)
@@ -126,11 +131,12 @@ class History:
         with self._connection() as connection, _transaction(connection):
             outcome = decision and decision.outcome
             inserted = connection.execute(
-                "INSERT OR IGNORE INTO scorecards VALUES (?, ?, ?, ?, ?, ?, ?)", (*about, outcome, body)
+                "INSERT OR IGNORE INTO scorecards VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*about, outcome, *measured, body),
             )
             if inserted.rowcount == 0:
                 return id_, False
-            connection.executemany("INSERT INTO checks VALUES (?, ?, ?, ?, ?)", checks)
+            connection.executemany("INSERT INTO checks VALUES (?, ?, ?, ?)", checks)
             # Of several measurements of one name the first is what the others are better than.
             connection.executemany(
                 "INSERT OR IGNORE INTO measurements VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", measurements
@@ -141,7 +147,8 @@ class History:
         """All scorecards, oldest first; of one model alone, which is named with its scale or without."""
         with self._connection() as connection:
             rows = connection.execute(
-                "SELECT id, created, label, step, git_commit, outcome FROM scorecards ORDER BY created, label, id"
+                "SELECT id, created, label, step, git_commit, outcome, seed, corpus, thresholds"
+                " FROM scorecards ORDER BY created, label, id"
             ).fetchall()
             counted = connection.execute(
                 "SELECT scorecard, status, COUNT(*) FROM checks WHERE applicable GROUP BY 1, 2"
@@ -160,10 +167,11 @@ class History:
                 step=step,
                 commit=commit,
                 outcome=outcome,
+                measured=dict(zip(("seed", "text", "thresholds"), measured, strict=True)),
                 counts=counts.get(id_, {}),
                 baselines=tuple(marked.get(id_, ())),
             )
-            for id_, created, label, step, commit, outcome in rows
+            for id_, created, label, step, commit, outcome, *measured in rows
         )
         return [entry for entry in found if model is None or _is_of(entry.label, model)]
 

@@ -229,10 +229,12 @@ def _p(test: Test | None) -> str:
 
 def _differences(other: Against, baseline: Side) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in ("differs", baseline.name, other.side.name, "so"):
+    told = any(one.means for one in other.differences)
+    for heading in ("differs", baseline.name, other.side.name, *(("so",) if told else ())):
         table.add_column(Text(heading), overflow="fold")
     for one in other.differences:
-        table.add_row(Text(one.what), Text(one.before), Text(one.after), Text(one.means, style="yellow"))
+        cells = (Text(one.what), Text(one.before), Text(one.after), Text(one.means, style="yellow"))
+        table.add_row(*cells[: len(table.columns)])
     return table
 
 

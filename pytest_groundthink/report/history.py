@@ -80,6 +80,8 @@ def print_trend(check: str, metric: str, points: Sequence[Point], last: int, as_
         if len(by_label[label]) > len(own):
             line.append(f", the last {len(own)} of {len(by_label[label])}", "dim")
         console.print(line)
+        if unlike := _unlike(own):
+            console.print(f"not all measured alike: {', '.join(unlike)} differ", style="yellow")
         console.print(_points(own, style), "")
 
 
@@ -115,16 +117,16 @@ def print_best(check: str, metric: str, points: Sequence[Point], top: int, as_js
 
 
 def _points(points: Sequence[Point], style: Style, subject: bool = False) -> Table:
-    table = _table(
-        "created", *(("subject",) if subject else ()), "value", "95%", "n", "verdict", "step", "commit", "id"
-    )
+    intervals = any(one.ci95 for one in points)
+    optional = (("subject",) if subject else (), ("95%",) if intervals else ())
+    table = _table("created", *optional[0], "value", *optional[1], "n", "verdict", "step", "commit", "id")
     for one in points:
         interval = "" if one.ci95 is None else " to ".join(style.show(end) for end in one.ci95)
         table.add_row(
             one.entry.created[:16].replace("T", " "),
             *((one.entry.label,) if subject else ()),
             "-" if one.value is None else style.show(one.value),
-            interval,
+            *((interval,) if intervals else ()),
             str(one.n or ""),
             Text(one.status.value, style=_COLOURS[one.status]),
             "" if one.entry.step is None else f"{one.entry.step:,}",
@@ -132,6 +134,12 @@ def _points(points: Sequence[Point], style: Style, subject: bool = False) -> Tab
             one.entry.id[:SHORT],
         )
     return table
+
+
+def _unlike(points: Sequence[Point]) -> list[str]:
+    """What the scorecards differ in, of what their values depend on."""
+    names = dict.fromkeys(name for one in points for name in one.entry.measured)
+    return [name for name in names if len({one.entry.measured.get(name) for one in points}) > 1]
 
 
 def _labels(points: Sequence[Point]) -> list[str]:

@@ -126,6 +126,14 @@ def test_trend(history: History, capsys: pytest.CaptureFixture[str]) -> None:
     assert [point["status"] for point in record["subjects"]["GF-MH@3.5M"]] == ["FAIL", "FAIL", "PASS", "PASS"]
 
 
+def test_a_trend_says_what_was_measured_in_another_way(history: History, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("trend", "C1a") == 0
+    assert "not all measured alike" not in capsys.readouterr().out
+    history.add(card(rate("C1a", outcomes(0.9)), seed=1, thresholds="e" * 64, created="2026-01-09T00:00:00+00:00"))
+    assert run("trend", "C1a") == 0
+    assert lines(capsys)[1] == "not all measured alike: seed, thresholds differ"
+
+
 def test_best_is_what_the_bands_call_good(history: History, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("best", "C1a", "--top", 2) == 0
     printed = lines(capsys)
