@@ -99,7 +99,9 @@ def behaviour(first: Subject, second: Subject, texts: int) -> Behaviour:
     same_tokens = first.tokenizer.sha256 == second.tokenizer.sha256
     losses, states = zip(*(_read(subject, read, same_tokens) for subject in (first, second)), strict=True)
     by_text = [{str(index): [loss] for index, loss in enumerate(own)} for own in losses]
-    drift, note = _states(*states)
+    drift, note = (
+        _states(*states) if same_tokens else ((), "the tokenizers differ, and so do the tokens behind a state")
+    )
     return Behaviour(
         corpus={"name": first.corpus.name, "sha256": first.corpus.sha256},
         unit="nats per token" if same_tokens else "nats per byte",
@@ -143,7 +145,7 @@ def _read(subject: Subject, texts: Sequence[str], same_tokens: bool) -> tuple[li
 
 def _states(first: States, second: States) -> tuple[tuple[StateDrift, ...], str]:
     if not first or not second:
-        return (), "without recurrent states, or read through other tokenizers, there are none to compare"
+        return (), "a model without a recurrent state has none to compare"
     if {name: part.shape for name, part in first.items()} != {name: part.shape for name, part in second.items()}:
         return (), "states of other shapes do not compare"
     found = []

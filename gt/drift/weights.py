@@ -132,7 +132,7 @@ def weight_drift(
     Tensors of one name are compared; where one is larger, its leading block of the other's size, which is where an
     expansion keeps the smaller model. Parts that are stacked in one tensor are compared each with its own. Where the
     numbers of layers differ, each layer of the one with fewer is compared with that layer of the other which is most
-    like it.
+    like it, or where none is like any, with that of its own number.
 
     Args:
         first: Weights, as `weights_of` returns them.
@@ -273,6 +273,8 @@ def _matched_layers(first: Weights, second: Weights) -> dict[int, int]:
     swapped = len(counts[0]) > len(counts[1])
     (small, few), (large, many) = sorted(zip((first, second), counts, strict=True), key=lambda pair: len(pair[1]))
     likeness = {one: {other: _likeness(small, one, large, other) for other in many} for one in few}
+    if all(value < RELATED for found in likeness.values() for value in found.values()):
+        return {one: one for one in few}  # nothing is kept: any other order would be chance's
     chosen = {one: max(many, key=lambda other: (found[other], -abs(other - one))) for one, found in likeness.items()}
     return {other: one for one, other in chosen.items()} if swapped else chosen
 

@@ -76,13 +76,13 @@ def test_other_tokenizers_are_compared_by_bytes(
     assert found.loss.difference == 0
     assert found.before < by_token.before / 2  # a token is several bytes
     assert found.states == ()
-    assert "other tokenizers" in found.note
+    assert "the tokenizers differ" in found.note
 
 
 def test_a_transformer_has_no_state_to_compare(first: Subject, tmp_path: Path) -> None:
     found = behaviour(first, subject(tmp_path, "GPT2@0.3M"), texts=2)
     assert found.states == ()
-    assert "without recurrent states" in found.note
+    assert "without a recurrent state" in found.note
     assert found.loss.n == 2
 
 
