@@ -57,13 +57,13 @@ class JudgingSession:
         if self.settings.scorecard is not None and not self.is_worker:
             for label in self.plans:
                 scorecard.require_writable(self.scorecard_path(label, self.settings.scorecard))
-        self.history = self._history()
         self.progress = Progress(config)
         self.collector = Collector(self.book.checks, self.plans, self.settings.profile)
         self.cards: dict[str, Scorecard] = {}
         self._contexts: dict[str, Context] = {}
         self._capabilities: dict[str, frozenset[str]] = {}
         self.write_errors: list[str] = []
+        self.history = self._history()
 
     def parametrize(self, metafunc: pytest.Metafunc, check_id: str) -> None:
         """Run a check's test once for each subject.

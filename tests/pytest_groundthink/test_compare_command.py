@@ -12,7 +12,7 @@ import pytest
 from pytest_groundthink import scorecard
 from pytest_groundthink.cli import app
 
-from .cards import card, check, outcomes, rate, value
+from .scorecards import card, check, outcomes, rate, value
 
 
 def run(*arguments: object) -> int:

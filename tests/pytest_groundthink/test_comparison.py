@@ -11,7 +11,7 @@ from pytest_groundthink.comparison import Against, CheckChange, compare, holm, u
 from pytest_groundthink.scorecard import Scorecard
 from pytest_groundthink.verdict import Status, Threshold
 
-from .cards import card, check, outcomes, rate, sabotaged, value
+from .scorecards import card, check, outcomes, rate, sabotaged, value
 
 
 def against(before: Scorecard, after: Scorecard) -> Against:

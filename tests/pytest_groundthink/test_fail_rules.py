@@ -6,7 +6,7 @@ from pytest_groundthink.comparison import compare
 from pytest_groundthink.fail_rules import Hit, hits, parse_rules
 from pytest_groundthink.scorecard import CheckResult, Scorecard
 
-from .cards import card, check, outcomes, rate, value
+from .scorecards import card, check, outcomes, rate, value
 
 
 def found(rule: str, before: Scorecard, after: Scorecard) -> list[Hit]:

@@ -13,7 +13,7 @@ from pytest_groundthink.history import VERSION, History, default_path
 from pytest_groundthink.scorecard import Scorecard
 from pytest_groundthink.verdict import Status
 
-from .cards import card, check, outcomes, rate, value
+from .scorecards import card, check, outcomes, rate, value
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,7 +50,7 @@ def test_it_is_there_for_others(store: History) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from tests.pytest_groundthink.cards import card, check, value
+from tests.pytest_groundthink.scorecards import card, check, value
 from pytest_groundthink.history import History
 path, number = Path(sys.argv[1]), int(sys.argv[2])
 print("ready", flush=True)

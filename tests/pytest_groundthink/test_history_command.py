@@ -16,7 +16,7 @@ from pytest_groundthink.history import History
 from pytest_groundthink.report.history import sparkline
 from pytest_groundthink.scorecard import Scorecard
 
-from .cards import card, check, outcomes, rate, value
+from .scorecards import card, check, outcomes, rate, value
 from .projects import ALL_PASS
 
 RATES = (0.5, 0.7, 0.95, 0.9)
