@@ -17,6 +17,7 @@ from pytest_groundthink.checks import Check, CheckBook, load_checks
 from pytest_groundthink.collector import Collector, case_id
 from pytest_groundthink.decision import decide
 from pytest_groundthink.judge import CONTEXT, Context, Judge, attach_context
+from pytest_groundthink.ladder import FOLDER, read_ladder
 from pytest_groundthink.options import Settings, selects
 from pytest_groundthink.progress import Progress
 from pytest_groundthink.provenance import provenance
@@ -53,10 +54,12 @@ class JudgingSession:
             known = ", ".join(self.book.profiles)
             raise ValueError(f"--gt-profile {self.settings.profile}: no such profile; expected one of {known}")
         self.scales = load_scales(fixtures_dir() / "scales.yaml")
+        self.matrix = load_matrix(fixtures_dir() / "decision.yaml")
         self.plans = self._plan()
         if self.settings.scorecard is not None and not self.is_worker:
             for label in self.plans:
                 scorecard.require_writable(self.scorecard_path(label, self.settings.scorecard))
+        self.ladders = {label: self._ladder(plan) for label, plan in self.plans.items()}
         self.progress = Progress(config)
         self.collector = Collector(self.book.checks, self.plans, self.settings.profile)
         self.cards: dict[str, Scorecard] = {}
@@ -98,9 +101,15 @@ class JudgingSession:
             for name in (check.kind, *TIERS[TIERS.index(check.tier) :]):
                 item.add_marker(name)
             rule = self.rule(label)
-            if rule is not None and check.id in rule.required:
+            if rule is not None and (check.id in rule.asked or check.id in self._logs(label)):
                 item.add_marker("graduation")
         self._sort(items)
+
+    def _logs(self, label: str) -> set[str]:
+        """The check of the training log, where the subject has one: the decision looks at it at every scale."""
+        if "training_log" not in self.plans[label].capabilities:
+            return set()
+        return {category.log_check for category in self.matrix.categories.values() if category.log_check}
 
     def _sort(self, items: list[pytest.Item]) -> None:
         """Gates first: what they find makes the long checks moot. Other tests stay where they are."""
@@ -259,6 +268,15 @@ class JudgingSession:
             plans[label] = plan
         return plans
 
+    def _ladder(self, plan: SubjectPlan) -> list[Scorecard]:
+        """Scorecards of other scales and runs: those given, or those in the folder of the checkpoint."""
+        if self.settings.ladder:
+            return read_ladder(self.settings.ladder)
+        checkpoint = plan.checkpoint
+        if checkpoint is None or not (checkpoint.path / FOLDER).is_dir():
+            return []
+        return read_ladder([checkpoint.path / FOLDER])
+
     def _card(self, label: str, reported: int, *, complete: bool) -> Scorecard:
         plan, context = self.plans[label], self.collector.context(label)
         checks = tuple(
@@ -276,7 +294,7 @@ class JudgingSession:
         rule = self.rule(label)
         if rule is None or not (self.graduating or collected >= set(rule.required) & self.book.checks.keys()):
             return card
-        decision = decide(card, rule, load_matrix(fixtures_dir() / "decision.yaml"), self.book)
+        decision = decide(card, rule, self.matrix, self.book, self.ladders[label])
         return scorecard.decided(card, decision)
 
     def _calls_for_failure(self) -> bool:
