@@ -21,6 +21,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
         unit: Unit of `value`; empty for ratios, shares and relative errors.
         n: Number of independent items behind `value`.
         ci95: 95% interval (low, high), where the value is an estimate.
+        chance: What a guess among the possible answers would come to, where there is such a thing.
         note: One clause for the reason line, e.g. where the worst case was.
         detail: Further figures, JSON types only.
         outcomes: Of a rate, which items were right: by template "1" or "0" for each, in an order that the check, the
@@ -33,6 +34,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     unit: str = ""
     n: int = 1
     ci95: tuple[float, float] | None = None
+    chance: float | None = None
     note: str = ""
     detail: dict[str, Any] = {}
     outcomes: dict[str, str] = {}
@@ -46,24 +48,27 @@ def measured(
     unit: str = "",
     n: int = 1,
     ci95: tuple[float, float] | None = None,
+    chance: float | None = None,
     note: str = "",
     detail: dict[str, Any] | None = None,
     outcomes: dict[str, str] | None = None,
 ) -> Measurement:
     """Build a Measurement from a float that may be NaN or infinite.
 
-    JSON has no such numbers: the value becomes None and the note names what was seen.
+    JSON has no such numbers: the value becomes None and the note names what was seen. An interval that is not finite
+    is none.
     """
     number = float(value)
     if not math.isfinite(number):
         note = f"value is {number}" + (f"; {note}" if note else "")
-        return Measurement(metric=metric, value=None, unit=unit, n=n, note=note, detail=detail or {})
+        return Measurement(metric=metric, value=None, unit=unit, n=n, chance=chance, note=note, detail=detail or {})
     return Measurement(
         metric=metric,
         value=number,
         unit=unit,
         n=n,
-        ci95=ci95,
+        ci95=ci95 if ci95 is not None and all(map(math.isfinite, ci95)) else None,
+        chance=chance,
         note=note,
         detail=detail or {},
         outcomes=outcomes or {},

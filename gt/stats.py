@@ -128,6 +128,28 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
     return mean, mean - t * error, mean + t * error
 
 
+def jackknife_interval(whole: float, without: Sequence[float]) -> tuple[float, float, float]:
+    """A figure of several independent items with its 95% interval, from the same figure without each of them in turn.
+
+    For what is no mean of its items: a variance over texts, a ratio, a mean of pairs that share texts.
+
+    Args:
+        whole: The figure of all items.
+        without: The figure without the first item, without the second, and so on; at least two.
+
+    Returns:
+        The figure, lower end, upper end; the ends are NaN where something is not finite.
+
+    Source:
+        Tukey 1958, Ann. Math. Stat. 29:614; Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 11.
+    """
+    if not all(map(math.isfinite, (whole, *without))):
+        return whole, math.nan, math.nan
+    count = len(without)
+    mean, low, high = mean_interval([count * whole - (count - 1) * other for other in without])
+    return whole, whole - (mean - low), whole + (high - mean)
+
+
 def resampled_means(rows: Sequence[Sequence[float]], seed: int, resamples: int = 2000) -> npt.NDArray[np.float64]:
     """Means of every column over rows drawn with replacement: whole rows, so that columns stay paired.
 
@@ -281,7 +303,7 @@ def mcnemar(better: int, worse: int) -> float:
     """
     changed = better + worse
     tail = sum(math.comb(changed, count) for count in range(min(better, worse) + 1))
-    return min(1.0, 2 * tail / 2**changed)
+    return min(1.0, 2 * tail / (1 << changed))
 
 
 def _differences(first: Mapping[str, Sequence[float]], second: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:

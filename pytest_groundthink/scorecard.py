@@ -27,7 +27,8 @@ _FAMILY, _, _VERSION = SCHEMA.partition("/")
 class MeasurementRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One measured quantity; `value` is null where it was not finite, and `note` says what it was.
 
-    `outcomes` has the items of a rate by template, "1" for each right one and "0" for each wrong one.
+    `outcomes` has the items of a rate by template, "1" for each right one and "0" for each wrong one; `chance` is what
+    a guess among the possible answers would come to, null where there is no such thing.
     """
 
     name: str
@@ -35,6 +36,7 @@ class MeasurementRecord(msgspec.Struct, frozen=True, kw_only=True):
     unit: str = ""
     n: int = 1
     ci95: tuple[float, float] | None = None
+    chance: float | None = None
     note: str = ""
     detail: dict[str, Any] = {}
     outcomes: dict[str, str] = {}
@@ -48,6 +50,7 @@ class MeasurementRecord(msgspec.Struct, frozen=True, kw_only=True):
             unit=m.unit,
             n=m.n,
             ci95=m.ci95,
+            chance=m.chance,
             note=m.note,
             detail=m.detail,
             outcomes=m.outcomes,

@@ -122,11 +122,14 @@ class Band(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             notes.append(f"--gt-{self.strict} was given")
         straddled = self._straddled(measurement.ci95)
         if straddled:
-            notes.append(f"the interval straddles {' and '.join(style.show(end) for end in straddled)}")
+            ends = " and ".join(style.show(end) for end in straddled)
+            notes.append(", ".join(filter(None, (f"the interval straddles {ends}", settled(measurement, straddled)))))
         low = self.passes[0]
         if low is not None and self.slack is not None and status is Status.WARN and measurement.value is not None:
             if _within(measurement.value, self.passes):
-                notes.append(f"the interval must not reach below {style.show(low - self.slack)}: measure more items")
+                least = low - self.slack
+                more = settled(measurement, [least]) or "measure more items"
+                notes.append(f"the interval must not reach below {style.show(least)}: {more}")
         name = style.label or measurement.metric
         estimate = _estimate(measurement, style)
         if status is Status.PASS:
@@ -244,6 +247,34 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.measurements) and all(m.cached for m in self.measurements)
 
 
+MOST_ITEMS = 10_000
+"""Where more items than these would be needed, a value counts as being on the line."""
+
+ROUNDING = 1e-6
+
+
+def settled(measurement: Measurement, ends: Sequence[float]) -> str:
+    """How many more items would put an interval on one side of all `ends`, in words; empty where that is unknown.
+
+    The value is taken to stay where it is, and the interval to shrink with the square root of the number of items;
+    where they come in templates, of more templates of the same size, since more items of one template say less.
+    """
+    value, ci95, n = measurement.value, measurement.ci95, measurement.n
+    if value is None or ci95 is None or n < 2:
+        return ""
+    needed = 0.0
+    for end in ends:
+        reach = value - ci95[0] if end <= value else ci95[1] - value
+        needed = max(needed, n * (reach / abs(value - end)) ** 2 if value != end else math.inf)
+    if needed > MOST_ITEMS:
+        return f"more than {MOST_ITEMS:,} items would be needed: on the line"
+    clusters = len(measurement.outcomes)
+    if 0 < clusters < n:
+        more = math.ceil(needed * clusters / n - ROUNDING) - clusters
+        return f"about {round(more * n / clusters):,} more items ({more:,} more templates) would settle it"
+    return f"about {math.ceil(needed - ROUNDING) - n:,} more items would settle it"
+
+
 def finite(value: float | None) -> bool:
     """Whether there is a value that is neither NaN nor infinite."""
     return value is not None and math.isfinite(value)
@@ -260,4 +291,5 @@ def _estimate(measurement: Measurement, style: Style) -> str:
     low, high = (style.show(end).removesuffix("%") for end in measurement.ci95)
     unit = "%" if style.form == "percent" else ""
     to = " to " if low.startswith("-") else "-"
-    return f" (n={measurement.n}, 95% {low}{to}{high}{unit})"
+    chance = "" if measurement.chance is None else f", chance {style.show(measurement.chance)}"
+    return f" (n={measurement.n}, 95% {low}{to}{high}{unit}{chance})"

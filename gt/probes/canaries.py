@@ -66,9 +66,10 @@ CANARIES: dict[str, Canary] = {
 def measure(subject: Subject, check: str) -> tuple[Measurement, ...]:
     """Rate of right answers with its cluster-bootstrap interval, beside the rate of the control; greedy decoding.
 
-    What is right in the control, whose conversations lack what the answer depends on, is chance. Recorded to explain:
-    how often the right answer is the likeliest of a few candidates, whatever the model would say of its own accord;
-    the other properties that the scorer sees; the rate of each kind; and wrong answers with what was said.
+    What is right in the control, whose conversations lack what the answer depends on, is luck. The chance level of a
+    rate of facts is that of naming as many of the values that the scorer knows, at random. Recorded to explain: how
+    often the right answer is the likeliest of a few candidates, whatever the model would say of its own accord; the
+    other properties that the scorer sees; the rate of each kind; and wrong answers with what was said.
 
     Args:
         subject: What is measured.
@@ -83,7 +84,7 @@ def measure(subject: Subject, check: str) -> tuple[Measurement, ...]:
     answers = told.generate(canary.max_tokens, canary.stop)
     without = _read(subject, [item.control for item in few], "controls").generate(canary.max_tokens, canary.stop)
     scores = [canary.score(item, answer) for item, answer in zip(items, answers, strict=True)]
-    chance = [canary.score(item, answer) for item, answer in zip(few, without, strict=True)]
+    unaided = [canary.score(item, answer) for item, answer in zip(few, without, strict=True)]
 
     def rate_of(metric: str, right: Sequence[bool], **fields: Any) -> Measurement:
         by_template: dict[str, list[bool]] = defaultdict(list)
@@ -91,18 +92,20 @@ def measure(subject: Subject, check: str) -> tuple[Measurement, ...]:
             by_template[item.template].append(ok)
         return rate(metric, by_template, subject.seed, **fields)
 
-    control = rate_of("control_rate", [score.right for score in chance])
+    guessed = _guessed(items) if canary.score is score_facts else None
+    control = rate_of("control_rate", [score.right for score in unaided], chance=guessed)
     also = scores[0].also
     return (
         rate_of(
             "rate",
             [score.right for score in scores],
+            chance=guessed,
             note=f"without {canary.control} {control.value:.1%}",
             detail=_report(items, answers, scores),
         ),
         control,
         *(rate_of(name, [score.also[name] for score in scores]) for name in also),
-        rate_of("likelihood_rank_rate", ranked, note=f"chance {1 / len(items[0].candidates):.0%}"),
+        rate_of("likelihood_rank_rate", ranked, chance=1 / len(items[0].candidates)),
     )
 
 
@@ -126,6 +129,12 @@ def _ranked_first(subject: Subject, sessions: Sessions, items: Sequence[CanaryIt
         best = list(map(max, best, sessions.score([item.candidates[number] for item in items])))
         subject.progress(number, others, "likelihoods")
     return [mine > other for mine, other in zip(own, best, strict=True)]
+
+
+def _guessed(items: Sequence[CanaryItem]) -> float:
+    """How often as many values as are expected, drawn from those and the rivals, are the right ones."""
+    ways = [math.comb(len(item.expected) + len(item.rivals), len(item.expected)) for item in items]
+    return math.fsum(1 / way for way in ways) / len(ways)
 
 
 def _report(items: Sequence[CanaryItem], answers: Sequence[str], scores: Sequence[Score]) -> dict[str, Any]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from gt.stats import mean_interval
+from gt.stats import jackknife_interval, mean_interval
 
 Interval = tuple[float, float, float]
 """A mean, and the lower and upper end of its 95% interval."""
@@ -44,3 +44,15 @@ def finite_values(values: dict[str, float]) -> dict[str, float | None]:
 def finite_interval(values: Sequence[float]) -> Interval:
     """Mean of independent values with its 95% interval, as `gt.stats.mean_interval`; NaN where one is not finite."""
     return mean_interval(values) if all(map(math.isfinite, values)) else (math.nan,) * 3
+
+
+def over_texts(count: int, figure: Callable[[list[int]], float]) -> Interval:
+    """A figure of several texts with its 95% interval, jackknifed over them; the ends are NaN where one is not finite.
+
+    Args:
+        count: Number of texts.
+        figure: The figure of the texts with these numbers.
+    """
+    every = list(range(count))
+    without = [figure([other for other in every if other != text]) for text in every] if count > 1 else [math.nan]
+    return jackknife_interval(figure(every), without)

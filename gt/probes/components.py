@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from gt.measurement import Measurement, Unmeasurable, measured
 from gt.models.state import ModelState
-from gt.probes.compare import Interval, finite_interval, finite_values, least
+from gt.probes.compare import Interval, finite_interval, finite_values, least, over_texts
 from gt.probes.recurrent import names_by_component, norms, reading_options, replaced
 
 if TYPE_CHECKING:
@@ -78,8 +78,11 @@ def contribution(subject: Subject) -> tuple[Measurement, ...]:
         if rise is not None
     ]
     if {"rwkv", "mamba"} <= intervals.keys():
-        rwkv, mamba = intervals["rwkv"][0], intervals["mamba"][0]
-        found.append(measured("state_rise_ratio", _ratio(rwkv, mamba), n=len(intact)))
+        rwkv, mamba = rises["rwkv"], rises["mamba"]
+        ratio, low, high = over_texts(
+            len(intact), lambda texts: _ratio(sum(rwkv[text] for text in texts), sum(mamba[text] for text in texts))
+        )
+        found.append(measured("state_rise_ratio", ratio, n=len(intact), ci95=(low, high)))
     if len(intervals) > 1:
         shares = {name: finite_interval(values) for name, values in norm_shares.items()}
         smaller, share = least({name: interval[0] for name, interval in shares.items()})

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gt.measurement import Measurement, measured
 from gt.models.hybrid import BlockLM
 from gt.models.state import ModelState
-from gt.probes.compare import finite_interval, finite_values, least, worst
+from gt.probes.compare import Interval, finite_interval, finite_values, least, worst
 from gt.probes.recurrent import final_state, norms, reading_options, recurrent
 
 if TYPE_CHECKING:
@@ -66,12 +66,24 @@ def movement(subject: Subject) -> tuple[Measurement, ...]:
     ]
     if activations:
         found.insert(0, _least_variance(activations[0]))
-    ranks = {name: rank for name, part in recurrent(after).items() if (rank := _effective_rank(part)) is not None}
+    ranks = {name: finite_interval(rank) for name, part in recurrent(after).items() if (rank := _effective_ranks(part))}
     if ranks:
         found.append(_smaller("min_effective_rank_share", ranks, RANKED_TEXTS))
-    stuck = {name: _saturated_share(old, recurrent(after)[name]) for name, old in recurrent(before).items()}
-    where, share = worst(stuck)
-    found.append(measured("max_saturated_share", share, n=len(windows_BT), note=where, detail=finite_values(stuck)))
+    stuck = {
+        name: finite_interval(_saturated_shares(old, recurrent(after)[name])) for name, old in recurrent(before).items()
+    }
+    shares = {name: interval[0] for name, interval in stuck.items()}
+    where, share = worst(shares)
+    found.append(
+        measured(
+            "max_saturated_share",
+            share,
+            n=len(windows_BT),
+            ci95=stuck[where][1:],
+            note=where,
+            detail=finite_values(shares),
+        )
+    )
     return tuple(found)
 
 
@@ -85,32 +97,42 @@ def _relative_change(before: Tensor, after: Tensor) -> list[float]:
 
 def _least_variance(activations: dict[str, Tensor]) -> Measurement:
     outputs = {name.removesuffix("_out"): out.double() for name, out in activations.items() if name.endswith("_out")}
-    variances = {name: float(out.var(dim=0).mean()) for name, out in outputs.items()}
+    variances = {name: _variance(out) for name, out in outputs.items()}
     return _smaller("min_activation_variance", variances, len(next(iter(outputs.values()))))
 
 
-def _smaller(metric: str, values: dict[str, float], count: int) -> Measurement:
+def _variance(rows: Tensor) -> Interval:
+    """Variance over texts, mean over all else, as the mean of what each text adds to it."""
+    added = (rows - rows.mean(dim=0)).square().flatten(1).mean(dim=1) * (len(rows) / (len(rows) - 1))
+    return finite_interval(added.tolist())
+
+
+def _smaller(metric: str, intervals: dict[str, Interval], count: int) -> Measurement:
+    values = {name: interval[0] for name, interval in intervals.items()}
     component, value = least(values)
-    return measured(metric, value, n=count, note=component, detail=finite_values(values))
+    ci95 = intervals[component][1:]
+    return measured(metric, value, n=count, ci95=ci95, note=component, detail=finite_values(values))
 
 
-def _effective_rank(state: Tensor) -> float | None:
-    """Mean effective rank of matrices [B, L, ..., rows, columns] as a share of the largest; None without matrices."""
+def _effective_ranks(state: Tensor) -> list[float]:
+    """Effective rank of matrices [B, L, ..., rows, columns] as a share of the largest, of each text."""
     if state.ndim < 4:
-        return None
+        return []
     if not torch.isfinite(state).all():
-        return math.nan
+        return [math.nan] * RANKED_TEXTS
     singular = torch.linalg.svdvals(state[:RANKED_TEXTS].float())
     shares = singular / singular.sum(-1, keepdim=True).clamp_min(torch.finfo(singular.dtype).tiny)
-    return float(torch.special.entr(shares).sum(-1).exp().mean()) / int(singular.shape[-1])
+    ranks: list[float] = (torch.special.entr(shares).sum(-1).exp().flatten(1).mean(1) / singular.shape[-1]).tolist()
+    return ranks
 
 
-def _saturated_share(before: Tensor, after: Tensor) -> float:
+def _saturated_shares(before: Tensor, after: Tensor) -> list[float]:
     rms = after.flatten(2).square().mean(-1).sqrt()
     size = rms.view(*rms.shape, *[1] * (after.ndim - 2))
     held = after.abs() >= STILL * size
     still = (after - before).abs() <= STILL * after.abs()
-    return float((held & still & (after != 0)).double().mean()) if torch.isfinite(after).all() else math.nan
+    stuck: list[float] = (held & still & (after != 0)).double().flatten(1).mean(1).tolist()
+    return stuck if torch.isfinite(after).all() else [math.nan] * len(stuck)
 
 
 @torch.no_grad()
@@ -162,12 +184,14 @@ def collapse(subject: Subject) -> tuple[Measurement, ...]:
     """
     windows_BT = subject.windows(TEXTS, FLOW_LENGTH, apart=True)
     state = final_state(subject, windows_BT, trained=True)
-    variances = {name: float(part.var(dim=0).mean()) for name, part in recurrent(state).items()}
+    intervals = {name: _variance(part) for name, part in recurrent(state).items()}
+    variances = {name: interval[0] for name, interval in intervals.items()}
     (smaller, low), (larger, high) = least(variances), worst(variances)
     note = "; ".join(filter(None, (smaller, subject.trained_note)))
+    detail = finite_values(variances)
     return (
-        measured("min_variance", low, n=len(windows_BT), note=note, detail=finite_values(variances)),
-        measured("max_variance", high, n=len(windows_BT), note=larger),
+        measured("min_variance", low, n=len(windows_BT), ci95=intervals[smaller][1:], note=note, detail=detail),
+        measured("max_variance", high, n=len(windows_BT), ci95=intervals[larger][1:], note=larger),
     )
 
 

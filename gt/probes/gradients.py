@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from gt.measurement import Measurement, measured
+from gt.probes.compare import Interval, over_texts
 from gt.stats import mean_interval
 from gt.training.interventions import component_of
 from gt.training.mini import BATCH_SIZE, CLIP, LENGTH, LR
@@ -86,11 +87,15 @@ def component_balance(subject: Subject) -> tuple[Measurement, ...]:
 def _outputs(model: nn.Module, tokens: Tensor) -> tuple[Measurement, ...]:
     _, seen = model(tokens, return_activations=True)
     rwkv, mamba = (seen[name].double() for name in ("rwkv_out", "mamba_out"))  # [B, L, T, C]
-    variance_ratio = float(rwkv.var()) / float(mamba.var()) if float(mamba.var()) else math.inf
+
+    def variance_ratio(texts: list[int]) -> float:
+        smaller = float(mamba[texts].var())
+        return float(rwkv[texts].var()) / smaller if smaller else math.inf
+
     cosine = nn.functional.cosine_similarity(rwkv, mamba, dim=-1)
     found = (
-        measured("activation_variance_ratio", variance_ratio),
-        measured("output_cosine", float(cosine.mean())),
+        _recorded("activation_variance_ratio", over_texts(len(tokens), variance_ratio), len(tokens)),
+        _recorded("output_cosine", over_texts(len(tokens), lambda texts: float(cosine[texts].mean())), len(tokens)),
     )
     return (*found, *_gate(seen["gate"].double())) if "gate" in seen else found
 
@@ -101,4 +106,10 @@ def _gate(gate: Tensor) -> tuple[Measurement, ...]:
         "mean": [float(layer.mean()) for layer in gate.unbind(1)],
         "spread": [float(layer.std()) for layer in gate.unbind(1)],
     }
-    return measured("gate_mean", float(gate.mean()), detail=per_layer), measured("gate_spread", float(gate.std()))
+    mean = over_texts(len(gate), lambda texts: float(gate[texts].mean()))
+    spread = over_texts(len(gate), lambda texts: float(gate[texts].std()))
+    return _recorded("gate_mean", mean, len(gate), detail=per_layer), _recorded("gate_spread", spread, len(gate))
+
+
+def _recorded(metric: str, estimate: Interval, texts: int, **fields: Any) -> Measurement:
+    return measured(metric, estimate[0], n=texts, ci95=estimate[1:], **fields)

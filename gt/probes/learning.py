@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from gt.cache import remembered
 from gt.measurement import Measurement, measured
-from gt.probes.compare import finite_interval
+from gt.probes.compare import Interval, finite_interval
 from gt.training.mini import CLIP, LENGTH, LR
 from gt.training.optim import make_optimizer, train_step
 
@@ -26,22 +26,43 @@ SAMPLES, MOST_STEPS, LEARNED = 10, 500, 0.1
 
 
 def mini_training(subject: Subject) -> tuple[Measurement, ...]:
-    """G3: how far the loss falls from the first to the last tenth of a short training, and its gradient norm then."""
+    """G3: how far the loss falls from the first to the last tenth of a short training, and its gradient norm then.
+
+    The intervals are those of means over the steps of the last tenth; the first tenth, which falls, counts as it was.
+    """
     run = subject.mini_training
     tenth = max(1, subject.g3_steps // 10)
     complete = len(run.losses) == subject.g3_steps and math.isfinite(run.losses[-1] + run.norms[-1])
     first, last = (sum(part) / len(part) for part in (run.losses[:tenth], run.losses[-tenth:]))
-    norm = sum(run.norms[-tenth:]) / len(run.norms[-tenth:])
+    norm, *norm_ends = _of_steps(run.norms[-tenth:])
+    _, *loss_ends = _of_steps(run.losses[-tenth:])
     note = f"{first:.2f} -> {last:.2f} nats in {len(run.losses)} steps"
     if not complete:
         first = last = norm = math.nan
         note = f"not finite at step {len(run.losses)}"
     losses = [round(loss, 4) for loss in run.losses if math.isfinite(loss)]
     found = (
-        measured("loss_fall", 1 - last / first, n=len(run.losses), note=note, detail={"losses": losses}),
-        measured("grad_norm", norm, n=tenth, note="mean over the last tenth, before clipping"),
+        measured(
+            "loss_fall",
+            1 - last / first,
+            n=len(run.losses),
+            ci95=(1 - loss_ends[1] / first, 1 - loss_ends[0] / first),
+            note=note,
+            detail={"losses": losses},
+        ),
+        measured(
+            "grad_norm",
+            norm,
+            n=tenth,
+            ci95=(norm_ends[0], norm_ends[1]),
+            note="mean over the last tenth, before clipping",
+        ),
     )
     return tuple(msgspec.structs.replace(m, cached=run.cached) for m in found)
+
+
+def _of_steps(values: list[float]) -> Interval:
+    return finite_interval(values) if len(values) > 1 else (values[0], math.nan, math.nan)
 
 
 def overfit(subject: Subject) -> tuple[Measurement, ...]:

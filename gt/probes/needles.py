@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import random
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ import msgspec
 from gt.data.dialogues import Score, mentions, needle_data, score_values
 from gt.data.needles import RANKED_RIVALS, Haystack, Needle, longest_needle, needles, reserve
 from gt.measurement import Measurement, Unmeasurable, measured
+from gt.probes.compare import over_texts
 from gt.probes.haystack import ANSWER_TOKENS, ask, hide, hide_all, ranked_first
 from gt.probes.rates import rate
 
@@ -189,18 +191,18 @@ def _summary(subject: Subject, found: list[Found], judged_to: int, note: str) ->
     lowest = min(judged, key=lambda length: accuracy[length])
     at_lowest = [one for one in found if one.length == lowest]
     up_to = [one for one in found if one.length <= judged_to]
-    control = rate_of("control_rate", up_to, [_score(one.needle, one.without).right for one in up_to])
+    guessed = 1 / len(data.values)
+    control = rate_of("control_rate", up_to, [_score(one.needle, one.without).right for one in up_to], chance=guessed)
     other = rate_of("other_key_rate", up_to, [mentions(one.other, one.needle.value) for one in up_to])
     fallen = next((length for length in lengths if accuracy[length] < data.held_at), None)
     held = max((length for length in lengths if fallen is None or length < fallen), default=0)
-    middle, ends = ([one.right for one in up_to if (one.depth in (min(data.depths), max(data.depths))) is at_an_end
-                     and (at_an_end or one.depth == 0.5)] for at_an_end in (False, True))  # fmt: skip
     wrong = [one for one in found if not one.right]
     return [
         rate_of(
             "rate",
             at_lowest,
             [one.right for one in at_lowest],
+            chance=guessed,
             note="; ".join(
                 filter(
                     None,
@@ -224,7 +226,7 @@ def _summary(subject: Subject, found: list[Found], judged_to: int, note: str) ->
             "likelihood_rank_rate",
             up_to,
             [bool(one.likeliest) for one in up_to],
-            note=f"chance {1 / (1 + RANKED_RIVALS):.0%}",
+            chance=1 / (1 + RANKED_RIVALS),
         ),
         measured(
             "held_length",
@@ -235,17 +237,34 @@ def _summary(subject: Subject, found: list[Found], judged_to: int, note: str) ->
             if fallen
             else f"no length is below {data.held_at:.0%}",
         ),
-        measured(
-            "middle_gap", _share(ends) - _share(middle), n=len(middle), note="accuracy at the ends less the middle"
-        ),
+        _middle_gap(up_to),
     ]
+
+
+def _middle_gap(found: Sequence[Found]) -> Measurement:
+    """Accuracy at the ends less that in the middle; the interval is jackknifed over the keys."""
+    depths = needle_data().depths
+    ends = (min(depths), max(depths))
+    keys = sorted({one.needle.key for one in found})
+
+    def gap(chosen: list[int]) -> float:
+        own = [one for one in found if one.needle.key in {keys[number] for number in chosen}]
+        at_ends = [one.right for one in own if one.depth in ends]
+        middle = [one.right for one in own if one.depth == 0.5]
+        return _share(at_ends) - _share(middle) if at_ends and middle else math.nan
+
+    value, low, high = over_texts(len(keys), gap)
+    count = sum(one.depth in (*ends, 0.5) for one in found)
+    return measured("middle_gap", value, n=count, ci95=(low, high), note="accuracy at the ends less the middle")
 
 
 def _multi(subject: Subject, facts: list[Found]) -> Measurement:
     note = f"{needle_data().facts} facts in {facts[0].length:,} tokens"
     detail = {"wrong": [_told(one) for one in facts if not one.right][:WRONG_KEPT]}
     right = [one.right for one in facts]
-    return _rate("multi_needle_rate", facts, right, subject.seed, note=note, detail=detail)
+    # A guess among the codes that the text names.
+    chance = 1 / needle_data().facts
+    return _rate("multi_needle_rate", facts, right, subject.seed, chance=chance, note=note, detail=detail)
 
 
 def _rate(metric: str, found: Sequence[Found], right: Sequence[bool], seed: int, **fields: Any) -> Measurement:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from gt.measurement import Measurement, measured
 from gt.models.config import ModelConfig, state_shapes
 from gt.models.state import ModelState
-from gt.probes.compare import finite_values, least, worst
+from gt.probes.compare import Interval, finite_values, least, over_texts, worst
 from gt.probes.recurrent import final_state, recurrent
 
 if TYPE_CHECKING:
@@ -83,24 +84,33 @@ def health(subject: Subject) -> tuple[Measurement, ...]:
 def evolution(subject: Subject) -> tuple[Measurement, ...]:
     """S2: states after two different texts, mean L2 distance and relative distance per component; the smaller counts.
 
-    Eight texts of 128 tokens, each against the next.
+    Eight texts of 128 tokens, each against the next; as two distances share a text, texts are what is jackknifed.
     """
     windows = subject.windows(8, 128, apart=True)
     state = recurrent(final_state(subject, windows))
-    distances: dict[str, float] = {}
-    relative: dict[str, float] = {}
-    for component, tensor in state.items():
-        rows = tensor.flatten(1)
-        gaps = (rows - rows.roll(1, dims=0)).norm(dim=-1)
-        norms = rows.norm(dim=-1)
-        distances[component] = float(gaps.mean())
+    found = []
+    for metric, share in (("min_difference", False), ("min_relative_difference", True)):
+        intervals = {component: _distance(tensor.flatten(1), share) for component, tensor in state.items()}
+        values = {component: interval[0] for component, interval in intervals.items()}
+        nearest, value = least(values)
+        detail = finite_values(values)
+        ci95 = intervals[nearest][1:]
+        found.append(measured(metric, value, n=len(windows), ci95=ci95, note=nearest, detail=detail))
+    return tuple(found)
+
+
+def _distance(rows: Tensor, relative: bool) -> Interval:
+    """Mean distance of each text's state from the one before, in L2 or as a share of its norm."""
+
+    def mean(texts: list[int]) -> float:
+        own = rows[texts]
+        gaps, norms = (own - own.roll(1, dims=0)).norm(dim=-1), own.norm(dim=-1)
+        if not relative:
+            return float(gaps.mean())
         # A state that is zero everywhere differs by nothing from anything.
-        relative[component] = float((gaps / norms).mean()) if norms.all() else 0.0
-    (nearest, distance), (relatively, share) = least(distances), least(relative)
-    return (
-        measured("min_difference", distance, n=len(windows), note=nearest, detail=finite_values(distances)),
-        measured("min_relative_difference", share, n=len(windows), note=relatively, detail=finite_values(relative)),
-    )
+        return float((gaps / norms).mean()) if norms.all() else 0.0
+
+    return over_texts(len(rows), mean)
 
 
 @torch.no_grad()
@@ -133,19 +143,38 @@ def contribution(subject: Subject) -> tuple[Measurement, ...]:
     """
     windows = subject.windows(16, 128, apart=True)
     state = recurrent(final_state(subject, windows, trained=True))
-    shares: dict[str, float] = {}
-    variances: dict[str, float] = {}
-    norms: dict[str, float] = {}
-    for component, tensor in state.items():
-        mean_square = float(tensor.square().mean())
-        variances[component] = float(tensor.var(dim=0).mean())
-        shares[component] = variances[component] / mean_square if mean_square else math.nan
-        norms[component] = float(tensor.flatten(1).norm(dim=-1).mean())
+    count = len(windows)
+    intervals = {name: _over_rows(_variance_share, part) for name, part in state.items()}
+    shares = {name: interval[0] for name, interval in intervals.items()}
     component, share = least(shares)
     note = "; ".join(filter(None, (component, subject.trained_note)))
-    found = [measured("min_variance_share", share, n=len(windows), note=note, detail=finite_values(shares))]
+    ci95 = intervals[component][1:]
+    found = [measured("min_variance_share", share, n=count, ci95=ci95, note=note, detail=finite_values(shares))]
     if {"rwkv", "mamba"} <= state.keys():
-        for metric, values in (("variance_ratio", variances), ("norm_ratio", norms)):
-            ratio = values["rwkv"] / values["mamba"] if values["mamba"] else math.inf
-            found.append(measured(metric, ratio, n=len(windows), detail=finite_values(values)))
+        for metric, figure in (("variance_ratio", _variance), ("norm_ratio", _norm)):
+
+            def ratio(texts: list[int], of: Callable[[Tensor], float] = figure) -> float:
+                rwkv, mamba = of(state["rwkv"][texts]), of(state["mamba"][texts])
+                return rwkv / mamba if mamba else math.inf
+
+            value, low, high = over_texts(count, ratio)
+            detail = finite_values({name: figure(part) for name, part in state.items()})
+            found.append(measured(metric, value, n=count, ci95=(low, high), detail=detail))
     return tuple(found)
+
+
+def _over_rows(figure: Callable[[Tensor], float], state: Tensor) -> Interval:
+    return over_texts(len(state), lambda texts: figure(state[texts]))
+
+
+def _variance(state: Tensor) -> float:
+    return float(state.var(dim=0).mean())
+
+
+def _variance_share(state: Tensor) -> float:
+    mean_square = float(state.square().mean())
+    return _variance(state) / mean_square if mean_square else math.nan
+
+
+def _norm(state: Tensor) -> float:
+    return float(state.flatten(1).norm(dim=-1).mean())

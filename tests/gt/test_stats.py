@@ -1,6 +1,7 @@
 import itertools
 import json
 import math
+import statistics
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from gt.stats import (
     MCNEMAR,
     SIGN_FLIP,
     cluster_bootstrap,
+    jackknife_interval,
     mcnemar,
     mean_interval,
     mean_stderr,
@@ -271,3 +273,35 @@ def test_paired_means_need_numbers_and_more_than_one_cluster():
         paired_means({"a": [1.0], "b": [math.nan]}, {"a": [1.0], "b": [1.0]}, seed=0)
     with pytest.raises(ValueError, match="got 1, expected at least 2"):
         paired_means({"a": [1.0]}, {"a": [1.0]}, seed=0)
+
+
+def without_each(values, figure):
+    return [figure([*values[:place], *values[place + 1 :]]) for place in range(len(values))]
+
+
+def test_jackknife_of_a_mean_is_students_interval():
+    values = [3.0, 1.0, 4.0, 1.0, 5.0, 9.0, 2.0, 6.0, 5.0]
+    found = jackknife_interval(statistics.fmean(values), without_each(values, statistics.fmean))
+    assert found == pytest.approx(mean_interval(values))
+
+
+def test_jackknife_covers_a_ratio():
+    # Of 200 studies about 190 must hold the true ratio of 2.
+    import numpy as np
+
+    def ratio(chosen):
+        return sum(pair[0] for pair in chosen) / sum(pair[1] for pair in chosen)
+
+    rng = np.random.default_rng(1)
+    covered = 0
+    for _ in range(200):
+        below = rng.normal(5, 1, size=16)
+        pairs = list(zip(2 * below + rng.normal(0, 2, size=16), below, strict=True))
+        _, low, high = jackknife_interval(ratio(pairs), without_each(pairs, ratio))
+        covered += low <= 2 <= high
+    assert 180 <= covered < 200
+
+
+def test_jackknife_of_what_is_not_finite_has_no_ends():
+    value, low, high = jackknife_interval(2.0, [1.0, math.inf])
+    assert (value, math.isnan(low), math.isnan(high)) == (2.0, True, True)

@@ -12,6 +12,7 @@ from pytest_groundthink.verdict import Band, BandSet, Status, Style
 FINITE = st.floats(allow_nan=False, allow_infinity=False, width=32)
 TWO_SIDED = Band(passes=(0.5, 1.5), warn=((0.1, 0.5), (1.5, 5.0)))
 RATE = Band(passes=(0.95, None), warn=((0.5, None),), slack=0.05)
+PERCENT = Style(label="recall", form="percent")
 
 
 def m(metric: str = "x", value: float | None = 1.0, **fields: object) -> Measurement:
@@ -179,3 +180,37 @@ def test_impossible_bands_are_refused(wrong: dict[str, object]) -> None:
 )
 def test_intervals_as_text(form: str, interval: tuple[float | None, float | None], shown: str) -> None:
     assert Style(form=form).show_interval(interval) == shown
+
+
+# Half-widths shrink with the square root of the number of items: from 400, 4 points are 2 at four times as many.
+@pytest.mark.parametrize(
+    ("value", "ci95", "outcomes", "said"),
+    [
+        (0.97, (0.93, 0.99), 0, "about 1,200 more items would settle it"),
+        (0.97, (0.93, 0.99), 40, "about 1,200 more items (120 more templates) would settle it"),
+        (0.93, (0.89, 0.96), 0, "about 500 more items would settle it"),
+        (0.951, (0.93, 0.97), 0, "more than 10,000 items would be needed: on the line"),
+        (0.95, (0.93, 0.97), 40, "more than 10,000 items would be needed: on the line"),
+    ],
+)
+def test_a_straddled_threshold_says_how_many_more_items_would_settle_it(
+    value: float, ci95: tuple[float, float], outcomes: int, said: str
+) -> None:
+    by_template = {str(number): "1" * 10 for number in range(outcomes)}
+    judged = RATE.judge(m("rate", value, n=400, ci95=ci95, outcomes=by_template), PERCENT)
+    assert f"the interval straddles 95%, {said}" in judged.reason
+
+
+def test_an_interval_that_reaches_too_low_says_how_many_more_items_it_needs() -> None:
+    judged = RATE.judge(m("rate", 0.96, n=100, ci95=(0.88, 0.99)), PERCENT)
+    assert judged.status is Status.WARN
+    assert "must not reach below 90%: about 78 more items would settle it" in judged.reason
+
+
+def test_what_does_not_straddle_asks_for_nothing() -> None:
+    assert "more items" not in RATE.judge(m("rate", 0.8, n=400, ci95=(0.75, 0.85)), PERCENT).reason
+
+
+def test_the_chance_level_stands_beside_the_interval() -> None:
+    judged = RATE.judge(m("rate", 0.8, n=400, ci95=(0.75, 0.85), chance=0.0625), PERCENT)
+    assert "(n=400, 95% 75-85%, chance 6.25%)" in judged.reason

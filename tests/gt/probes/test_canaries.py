@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gt.data.dialogues import canary_data, persona_data
+from gt.data.dialogues import canary_data, persona_data, score_facts
 from gt.probes.canaries import CANARIES, WRONG_KEPT, measure
 from gt.resources import fixtures_dir
 from gt.sabotage import SABOTAGES, plant
@@ -34,6 +34,10 @@ def test_a_listener_passes(check: str) -> None:
     assert found["control_rate"].value == 0.0
     assert [found[name].n for name in ("rate", "control_rate", "likelihood_rank_rate")] == [80, 40, 40]
     assert found["rate"].detail["wrong"] == []
+    assert found["rate"].chance == found["control_rate"].chance
+    guess = found["rate"].chance
+    assert guess is None if CANARIES[check].score is not score_facts else 0 < guess <= 0.1
+    assert found["likelihood_rank_rate"].chance in (0.25, 0.5)
     assert "without" in reason
     assert set(found) == set(BOOK.checks[check].metrics)
 

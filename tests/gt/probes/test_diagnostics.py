@@ -64,8 +64,8 @@ def test_outputs_that_do_not_depend_on_the_text_do_not_vary() -> None:
     ("matrix", "share"), [(torch.eye(8), 1.0), (torch.ones(8, 8), 1 / 8), (torch.zeros(8, 8), 1 / 8)]
 )
 def test_the_effective_rank_is_that_of_the_matrices(matrix: torch.Tensor, share: float) -> None:
-    assert diagnostics._effective_rank(matrix.expand(2, 3, 8, 8)) == pytest.approx(share, rel=1e-4)
-    assert diagnostics._effective_rank(torch.ones(2, 3, 8)) is None
+    assert diagnostics._effective_ranks(matrix.expand(2, 3, 8, 8)) == pytest.approx([share] * 2, rel=1e-4)
+    assert diagnostics._effective_ranks(torch.ones(2, 3, 8)) == []
 
 
 def test_growth_is_that_of_the_sums() -> None:

@@ -25,6 +25,8 @@ def test_the_gate_is_reported_for_every_layer(variant: str, share: float, spread
     assert found["gate_spread"].value == pytest.approx(spread, abs=1e-5)
     assert found["gate_mean"].detail["mean"] == pytest.approx([share] * 4, abs=1e-5)
     assert found["grad_ratio"].value
+    assert all(one.ci95 is not None for one in found.values())
+    assert {one.n for one in found.values()} == {8}
 
 
 def test_without_a_share_no_gate_is_made_up() -> None:

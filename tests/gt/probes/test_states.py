@@ -9,7 +9,7 @@ import torch
 
 from gt.measurement import Measurement
 from gt.models.state import ModelState
-from gt.probes import compare, states
+from gt.probes import compare, diagnostics, states
 
 
 class FakeSubject:
@@ -41,6 +41,27 @@ def test_nan_in_either_component_is_no_number(probe: Any, component: str) -> Non
     parts = {"rwkv": healthy(), "mamba": healthy(), component: broken}
     found: tuple[Measurement, ...] = probe(FakeSubject(**parts))
     assert any(m.value is None and component in m.note for m in found)
+
+
+@pytest.mark.parametrize("probe", [states.evolution, states.contribution, diagnostics.collapse])
+def test_every_estimate_has_its_interval(probe: Any) -> None:
+    found: tuple[Measurement, ...] = probe(FakeSubject(healthy(), 3 * healthy().roll(1, dims=0)))
+    assert found
+    for one in found:
+        assert one.value is not None
+        assert one.ci95 is not None, one.metric
+        assert one.ci95[0] < one.value < one.ci95[1]
+        assert one.n in (8, 16)
+
+
+def test_a_variance_and_its_interval_are_those_of_the_texts() -> None:
+    """Of a standard normal the variance is 1, and over 16 texts of 96 numbers it is known to a few percent."""
+    low, high = (one.ci95 for one in diagnostics.collapse(FakeSubject(healthy(), 3 * healthy())))
+    assert low is not None
+    assert high is not None
+    assert low[0] < 1 < low[1]
+    assert high[0] < 9 < high[1]
+    assert low[1] - low[0] < 0.3
 
 
 def test_nan_comes_before_every_number() -> None:
