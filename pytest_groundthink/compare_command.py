@@ -33,6 +33,7 @@ class CompareConfig:
         markdown: Write the tables here as Markdown.
         json: Write all of it here as JSON.
         checks: Checks of your own, for their labels.
+        allow_edited: Take scorecards that were changed after they were written, or that have no hash, and say so.
         history: The history, where it is not at its usual place.
         model: Of checkpoints: model of weights that do not say it themselves.
         corpus: Of checkpoints: text to read, by default the reference documentation that every Python ships.
@@ -46,6 +47,7 @@ class CompareConfig:
     markdown: Path | None = None
     json: Path | None = None
     checks: Path | None = None
+    allow_edited: Annotated[bool, Parameter(negative="")] = False
     history: Path | None = None
     model: str | None = None
     corpus: str | None = None
@@ -120,7 +122,8 @@ def _cards(given: tuple[str, ...], config: CompareConfig) -> list[tuple[str, Sco
         if not path.exists() and _ID.fullmatch(name):
             cards.append((name, History(config.history or default_path()).card(name)))
         else:
-            cards.append((name, scorecard.read(path)))
+            card, integrity = scorecard.read_flagged(path, allow_edited=config.allow_edited)
+            cards.append((name if integrity == "intact" else f"{name} ({integrity})", card))
     return _short_names(cards)
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pytest_groundthink.history import Entry, History
+    from pytest_groundthink.scorecard import Scorecard
 
 history = App(name="history", help="Keep scorecards, and see what became of their values.")
 baseline = App(name="baseline", help="Mark the scorecard that others are compared with.")
@@ -226,12 +227,11 @@ def set_baseline(which: str, *, name: str = MAIN, place: Place = HERE) -> None:
         place: Where the history is.
     """
     with _told("baseline set") as console:
-        from pytest_groundthink import scorecard
         from pytest_groundthink.history import SHORT
 
         path = Path(which)
         store = place.open(create=path.is_file())
-        card = scorecard.read(path) if path.is_file() else store.card(which)
+        card = _as_written(path) if path.is_file() else store.card(which)
         id_, _ = store.add(card)
         store.set_baseline(name, id_)
         console.print(f"{name}: {id_[:SHORT]} {card.subject.label} of {card.created}")
@@ -268,16 +268,29 @@ def _told(command: str) -> Iterator[Console]:
 
 def _keep(store: History, files: list[Path], console: Console) -> None:
     """Read all files before any is kept, so that a bad one leaves nothing behind."""
-    from pytest_groundthink import scorecard
     from pytest_groundthink.history import SHORT
 
-    cards = [(path, scorecard.read(path)) for path in files]
+    cards = [(path, _as_written(path)) for path in files]
     new = 0
     for path, card in cards:
         id_, added = store.add(card)
         new += added
         console.print(f"{id_[:SHORT]} {card.subject.label} {path}{'' if added else ' (known)'}", soft_wrap=True)
     console.print(f"{new} added to {store.path}, {len(cards) - new} known", soft_wrap=True)
+
+
+def _as_written(path: Path) -> Scorecard:
+    """The scorecard of a file.
+
+    Raises:
+        ValueError: If it was changed, or nothing tells: kept, it would look like any other.
+    """
+    from pytest_groundthink import scorecard
+
+    card, integrity = scorecard.read_flagged(path, allow_edited=True)
+    if integrity != "intact":
+        raise ValueError(f"{path}: is {integrity}: the history keeps scorecards only as they were written")
+    return card
 
 
 def _looks_like_one(path: Path) -> bool:

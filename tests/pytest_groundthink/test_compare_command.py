@@ -126,6 +126,15 @@ def test_bad_input_is_one_line(
     assert not (folder / "o.json").exists()
 
 
+def test_an_edited_scorecard_is_refused_or_said_to_be_one(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (folder / "b.json").read_text(encoding="utf-8")
+    (folder / "b.json").write_text(text.replace('"status": "FAIL"', '"status": "PASS"'), encoding="utf-8")
+    assert run("a.json", "b.json") == 4
+    assert "b.json: was changed after it was written" in capsys.readouterr().err
+    assert run("a.json", "b.json", "--allow-edited", "--fail-on", "decision") == 1
+    assert "b.json (edited): GF-MH@3.5M, against a.json" in capsys.readouterr().out
+
+
 def test_scorecards_are_compared_without_torch(folder: Path) -> None:
     code = (
         "import sys; sys.argv = ['groundthink', 'compare', 'a.json', 'b.json', '--json', 'o.json']\n"

@@ -16,8 +16,8 @@ from pytest_groundthink.history import History
 from pytest_groundthink.report.history import sparkline
 from pytest_groundthink.scorecard import Scorecard
 
-from .scorecards import card, check, outcomes, rate, value
 from .projects import ALL_PASS
+from .scorecards import card, check, outcomes, rate, value
 
 RATES = (0.5, 0.7, 0.95, 0.9)
 
@@ -82,6 +82,14 @@ def test_a_bad_file_among_good_ones_adds_none(folder: Path, capsys: pytest.Captu
         assert "bad.json: is no groundthink.scorecard/1" in capsys.readouterr().err
     assert run("list") == 0
     assert lines(capsys) == ["id created subject step P/W/F/N decision baseline"]
+
+
+def test_an_edited_scorecard_is_not_kept(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (folder / "1.json").read_text(encoding="utf-8")
+    (folder / "1.json").write_text(text.replace('"FAIL"', '"PASS"'), encoding="utf-8")
+    for arguments in (("add", "1.json"), ("baseline", "set", "1.json")):
+        assert run(*arguments) == 4
+        assert "1.json: is edited: the history keeps scorecards only as they were written" in capsys.readouterr().err
 
 
 def test_exported_and_imported_it_is_the_same(
