@@ -28,10 +28,14 @@ SHORT = 8
 """Characters of an id that are shown; any number of at least `LEAST` that fits one scorecard alone is taken."""
 LEAST = 4
 
+MEASURED = ("seed", "text", "tokenizer", "thresholds")
+"""What values depend on beside the subject."""
+
 _TABLES = """
 CREATE TABLE scorecards (
     id TEXT PRIMARY KEY, created TEXT NOT NULL, label TEXT NOT NULL, step INTEGER, git_commit TEXT,
-    outcome TEXT, seed TEXT NOT NULL, corpus TEXT, thresholds TEXT NOT NULL, body BLOB NOT NULL
+    outcome TEXT, seed TEXT NOT NULL, corpus TEXT, tokenizer TEXT, thresholds TEXT NOT NULL,
+    body BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX scorecards_by_time ON scorecards (created, label);
 CREATE TABLE checks (
@@ -50,7 +54,7 @@ CREATE TABLE baselines (name TEXT PRIMARY KEY, scorecard TEXT NOT NULL REFERENCE
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One scorecard of the store.
 
-    `measured` says how it was: seed, text and thresholds, as hashes; `counts` are its statuses, `baselines` its marks.
+    `measured` says how it was, by the names of `MEASURED`; `counts` are its statuses, `baselines` its marks.
     """
 
     id: str
@@ -120,7 +124,8 @@ class History:
         checkpoint, git, decision = card.subject.checkpoint or {}, card.provenance.git, card.decision
         about = (id_, card.created, card.subject.label, checkpoint.get("step"), git and git.commit)
         origin = card.provenance
-        measured = (str(origin.seed), (card.subject.corpus or {}).get("sha256"), origin.thresholds.sha256)
+        read = ((section or {}).get("sha256") for section in (card.subject.corpus, card.subject.tokenizer))
+        measured = (str(origin.seed), *read, origin.thresholds.sha256)
         checks, measurements = [], []
         for check in card.checks:
             checks.append((id_, check.id, check.status.value, check.applicable))
@@ -131,7 +136,7 @@ class History:
         with self._connection() as connection, _transaction(connection):
             outcome = decision and decision.outcome
             inserted = connection.execute(
-                "INSERT OR IGNORE INTO scorecards VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR IGNORE INTO scorecards VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (*about, outcome, *measured, body),
             )
             if inserted.rowcount == 0:
@@ -147,7 +152,7 @@ class History:
         """All scorecards, oldest first; of one model alone, which is named with its scale or without."""
         with self._connection() as connection:
             rows = connection.execute(
-                "SELECT id, created, label, step, git_commit, outcome, seed, corpus, thresholds"
+                "SELECT id, created, label, step, git_commit, outcome, seed, corpus, tokenizer, thresholds"
                 " FROM scorecards ORDER BY created, label, id"
             ).fetchall()
             counted = connection.execute(
@@ -167,7 +172,7 @@ class History:
                 step=step,
                 commit=commit,
                 outcome=outcome,
-                measured=dict(zip(("seed", "text", "thresholds"), measured, strict=True)),
+                measured=dict(zip(MEASURED, measured, strict=True)),
                 counts=counts.get(id_, {}),
                 baselines=tuple(marked.get(id_, ())),
             )

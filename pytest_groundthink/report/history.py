@@ -81,7 +81,7 @@ def print_trend(check: str, metric: str, points: Sequence[Point], last: int, as_
             line.append(f", the last {len(own)} of {len(by_label[label])}", "dim")
         console.print(line)
         if unlike := _unlike(own):
-            console.print(f"not all measured alike: {', '.join(unlike)} differ", style="yellow")
+            console.print(f"not all measured alike: {', '.join(unlike)}", style="yellow")
         console.print(_points(own, style), "")
 
 

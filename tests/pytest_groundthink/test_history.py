@@ -3,6 +3,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def test_it_is_there_for_others(store: History) -> None:
     store.add(day(1, 0.9))
     again = History(store.path)
     assert len(again.entries()) == 1
-    with sqlite3.connect(store.path) as connection:
+    with closing(sqlite3.connect(store.path)) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
 
@@ -77,7 +78,7 @@ def test_several_processes_write_at_once(tmp_path: Path) -> None:
     assert [writer.returncode for writer in writers] == [0] * 4, errors
     store = History(path)
     assert len(store.entries()) == 4 * 10 + 1
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert connection.execute("SELECT COUNT(*) FROM checks").fetchone() == (41,)
 
@@ -157,10 +158,10 @@ def test_an_id_that_fits_none_or_many_is_refused(store: History, id_: str) -> No
 
 def test_what_is_no_history_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no database at all, and long enough to be read as a header " * 20, encoding="utf-8")
-    with sqlite3.connect(tmp_path / "other") as connection:
+    with closing(sqlite3.connect(tmp_path / "other")) as connection:
         connection.execute("CREATE TABLE t (x)")
     newer = History(tmp_path / "newer", create=True)
-    with sqlite3.connect(newer.path) as connection:
+    with closing(sqlite3.connect(newer.path)) as connection:
         connection.execute("PRAGMA user_version = 99")
     for name, says in (
         ("none", "there is none yet"),
