@@ -63,8 +63,8 @@ def next_scale(subject: Subject) -> tuple[Measurement, ...]:
     Memory is the formula of `gt.bench.memory` and what this scale needed beyond it. Step time is a sum of costs, whose
     coefficients (none negative) are fitted to steps of this scale's model whole, at half its depth, at half its width
     and with half the batch. Then a few steps of the next scale's model, freshly initialised, are made. On a CPU the
-    time is that of the processor, so that other work on the machine does not enter it; of several repeats the
-    shortest counts. The interval is bootstrapped over repeats. At the largest scale, the one before it predicts it.
+    time is that of the processor in one thread, so that other work on the machine does not enter it; of several
+    repeats the shortest counts. The interval is bootstrapped over repeats. At the largest scale, the one before it predicts it.
 
     Raises:
         Unmeasurable: If the subject is of no scale that another follows, or the next one does not fit this machine.
@@ -175,6 +175,17 @@ def _times(subject: Subject, cells: Sequence[Cell]) -> tuple[Array, str]:
     on_gpu = subject.device.type == "cuda"
     clock = time.perf_counter if on_gpu else time.process_time
     steps = [_step(subject, cell) for cell in cells]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # threads that spin while they wait use the processor and do nothing
+    try:
+        rows = _rows(subject, steps, clock)
+    finally:
+        torch.set_num_threads(threads)
+    return np.array(rows), "wall clock" if on_gpu else "processor time, one thread"
+
+
+def _rows(subject: Subject, steps: Sequence[Callable[[], object]], clock: Callable[[], float]) -> list[list[float]]:
+    on_gpu = subject.device.type == "cuda"
     for step in steps:
         step()  # first calls allocate and compile
     rows: list[list[float]] = []
@@ -189,7 +200,7 @@ def _times(subject: Subject, cells: Sequence[Cell]) -> tuple[Array, str]:
             row.append(clock() - started)
         rows.append(row)
         subject.progress(len(rows), MOST_REPEATS, "timed steps of every size")
-    return np.array(rows), "wall clock" if on_gpu else "processor time"
+    return rows
 
 
 def _step(subject: Subject, cell: Cell) -> Callable[[], object]:
@@ -204,7 +215,7 @@ def _step(subject: Subject, cell: Cell) -> Callable[[], object]:
     if subject.device.type == "cuda":
         step = captured_step(model, optimizer, tokens_BT(), CLIP)
         return lambda: step(tokens_BT())
-    return lambda: train_step(model, optimizer, tokens_BT(), CLIP)
+    return lambda: train_step(model, optimizer, tokens_BT(), CLIP, halves=False)
 
 
 def _memory(subject: Subject, this: ModelConfig, following: ModelConfig) -> dict[str, Any]:
