@@ -12,7 +12,9 @@ from cyclopts import App, CycloptsError, Parameter
 from gt import __version__
 from gt.bench.config import BenchConfig
 from gt.training.config import TrainConfig
+from pytest_groundthink.compare_command import compare as compare_command
 from pytest_groundthink.data_command import data
+from pytest_groundthink.history_command import history
 from pytest_groundthink.presets import lay_under
 
 app = App(
@@ -22,6 +24,8 @@ app = App(
 )
 
 app.command(data)
+app.command(compare_command)
+app.command(history)
 
 
 @app.command

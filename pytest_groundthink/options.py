@@ -60,6 +60,12 @@ _LONG: dict[str, dict[str, Any]] = {
         "choices": ("fail", "warn", "caution", "hold"),
         "help": "what makes the exit status 1 (default: hold where a decision is computed, else fail)",
     },
+    "--gt-history": {
+        "nargs": "?",
+        "const": "",
+        "metavar": "FILE",
+        "help": "record the scorecards in the history too; --gt-history=FILE names another than the user's own",
+    },
     "--gt-sabotage": {
         "metavar": "FAULT",
         "help": "break the subject on purpose, to see its check catch it; recorded in the scorecard",
@@ -86,6 +92,8 @@ class Settings:
     require_kernels: bool
     fail_on: str | None
     sabotage: str | None
+    history: str | None = None
+    """Where the scorecards are recorded too; empty for the user's own place, None for nowhere."""
 
     @classmethod
     def from_config(cls, config: pytest.Config) -> Settings:
@@ -117,6 +125,7 @@ class Settings:
             require_kernels=bool(get("gt_require_kernels")),
             fail_on=get("gt_fail_on"),
             sabotage=get("gt_sabotage"),
+            history=str(there / get("gt_history")) if get("gt_history") else get("gt_history"),
         )
 
     @property

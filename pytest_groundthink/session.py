@@ -28,6 +28,7 @@ from pytest_groundthink.vocabulary import CAPABILITIES, EVIDENCE, TIERS
 
 if TYPE_CHECKING:
     from gt.subject import Subject, SubjectPlan
+    from pytest_groundthink.history import History
 
 CASE = pytest.StashKey[tuple[Check, str]]()
 JUDGE = pytest.StashKey[Judge]()
@@ -65,6 +66,7 @@ class JudgingSession:
         self._contexts: dict[str, Context] = {}
         self._capabilities: dict[str, frozenset[str]] = {}
         self.write_errors: list[str] = []
+        self.history = self._history()
 
     def parametrize(self, metafunc: pytest.Metafunc, check_id: str) -> None:
         """Run a check's test once for each subject.
@@ -209,6 +211,11 @@ class JudgingSession:
                     scorecard.write(card, path)
                 except OSError as error:
                     self.write_errors.append(f"the scorecard {path} could not be written: {error.strerror or error}")
+            if self.history is not None:
+                try:
+                    self.history.add(card)
+                except ValueError as error:
+                    self.write_errors.append(f"the scorecard was not recorded: {error}")
         if session.exitstatus == pytest.ExitCode.OK and (self.write_errors or self._calls_for_failure()):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -219,6 +226,14 @@ class JudgingSession:
     def rule(self, label: str) -> ScaleRule | None:
         """What the subject's scale requires; None where it has no scale that we know."""
         return self.scales.get(str(self.plans[label].spec.scale))
+
+    def _history(self) -> History | None:
+        """The history that was asked for; with workers only the controller has it."""
+        if self.settings.history is None or self.is_worker or self.config.option.collectonly:
+            return None
+        from pytest_groundthink.history import History, default_path
+
+        return History(Path(self.settings.history) if self.settings.history else default_path(), create=True)
 
     def _plan(self) -> dict[str, SubjectPlan]:
         from gt.subject import SubjectRequest, plan_subject

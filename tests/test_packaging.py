@@ -28,7 +28,9 @@ PAPERS = [
     "CHANGELOG.md",
     "benchmarks/README.md",
     "docs/bench.md",
+    "docs/compare.md",
     "docs/conversations.md",
+    "docs/history.md",
     "docs/published-weights.md",
     "docs/training.md",
 ]

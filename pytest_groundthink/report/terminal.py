@@ -55,6 +55,8 @@ def summarize(reporter: pytest.TerminalReporter, session: JudgingSession) -> Non
             _print(reporter, panel(card.decision))
         if session.settings.scorecard is not None:
             reporter.write_line(f"scorecard: {session.scorecard_path(label, session.settings.scorecard)}")
+    if session.history is not None:
+        reporter.write_line(f"history: {session.history.path}")
     for problem in session.write_errors:
         reporter.write_line(problem, red=True)
     if session.settings.fail_on in ("caution", "hold") and not any(card.decision for card in session.cards.values()):
