@@ -1,0 +1,40 @@
+"""`groundthink report` and `groundthink checks`: scorecards for people, and the reference of all checks."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from gt.resources import fixtures_dir
+from pytest_groundthink import scorecard
+from pytest_groundthink.checks import load_checks
+
+
+def report(
+    *scorecards: Path,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    checks: Path | None = None,
+) -> None:
+    """Write a scorecard as one HTML file, or as Markdown for a pull request; several become a dashboard.
+
+    Args:
+        scorecards: Scorecard files (`--scorecard` of a run).
+        output: Where it goes: a name that ends in .html or .md. By default the first scorecard's name with .html.
+        checks: Checks of your own, as `--gt-checks` of the run that wrote the scorecards.
+    """
+    from pytest_groundthink.report.make import require_report, write_report
+
+    try:
+        if not scorecards:
+            raise ValueError("expected at least one scorecard, got none: name the file of --scorecard")
+        path = output or scorecards[0].with_suffix(".html")
+        require_report(path, "--output")
+        book = load_checks(fixtures_dir() / "checks.yaml", checks)
+        write_report([scorecard.read(card) for card in scorecards], book, path)
+    except (ValueError, OSError) as error:
+        print(f"groundthink report: {error}", file=sys.stderr)
+        sys.exit(4)
+    print(path)
