@@ -15,6 +15,7 @@ from pytest_groundthink.report.page import Page
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+NEEDED = ("jinja2", "matplotlib")
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -38,12 +39,13 @@ def require_html() -> None:
     """Find out whether HTML can be made here.
 
     Raises:
-        ValueError: If Jinja2 is not installed.
+        ValueError: If a library is not installed.
     """
-    if find_spec("jinja2") is None:
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
         raise ValueError(
-            "an HTML report needs jinja2, which is not installed: pip install 'pytest-groundthink[report]', "
-            "or give the report a name that ends in .md"
+            f"an HTML report needs {' and '.join(missing)}, not installed here: pip install "
+            "'pytest-groundthink[report]', or give the report a name that ends in .md"
         )
 
 

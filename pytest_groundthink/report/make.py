@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from gt.resources import fixtures_dir
 from pytest_groundthink.checks import CheckBook
+from pytest_groundthink.pictures import INK, draw
 from pytest_groundthink.report.dashboard import dashboard_of
 from pytest_groundthink.report.html import Illustration, Ladder, dashboard_html, report_html, require_html
 from pytest_groundthink.report.markdown import dashboard_markdown, report_markdown
@@ -15,6 +17,7 @@ from pytest_groundthink.report.page import page_of
 from pytest_groundthink.report.statefulness import load_conditions
 from pytest_groundthink.scorecard import Scorecard
 
+_METADATA = re.compile(r"<metadata>.*?</metadata>", re.DOTALL)
 HTML, MARKDOWN = (".html", ".htm"), (".md", ".markdown")
 
 
@@ -76,4 +79,8 @@ def _ladder(cards: Sequence[Scorecard]) -> Ladder:
 
 
 def _pictures(card: Scorecard) -> list[Illustration]:
-    return []
+    """The pictures of a scorecard, in the text colour of the page that they are put into."""
+    return [
+        Illustration(title=picture.title, svg=_METADATA.sub("", picture.svg).replace(INK, "currentColor"))
+        for picture in draw(card)
+    ]

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pytest_groundthink.checks import CheckBook
+from pytest_groundthink.report import github
 from pytest_groundthink.report.words import subject_facts, verdict_word, wrong_answers
 from pytest_groundthink.scorecard import CheckResult, Decision, Scorecard
 from pytest_groundthink.session import JudgingSession
@@ -54,6 +55,10 @@ def summarize(reporter: pytest.TerminalReporter, session: JudgingSession) -> Non
             _print(reporter, panel(card.decision))
         if session.settings.scorecard is not None:
             reporter.write_line(f"scorecard: {session.scorecard_path(label, session.settings.scorecard)}")
+    if session.report_written is not None:
+        reporter.write_line(f"report: {session.report_written}")
+    for line in github.commands(session.cards.values(), session.book) if github.running() else ():
+        reporter.write_line(line)
     for problem in session.write_errors:
         reporter.write_line(problem, red=True)
     if session.settings.fail_on in ("caution", "hold") and not any(card.decision for card in session.cards.values()):
