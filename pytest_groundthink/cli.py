@@ -14,7 +14,7 @@ from gt.bench.config import BenchConfig
 from gt.training.config import TrainConfig
 from pytest_groundthink.data_command import data
 from pytest_groundthink.presets import lay_under
-from pytest_groundthink.report_command import report
+from pytest_groundthink.report_command import checks, report
 
 app = App(
     name="groundthink",
@@ -24,6 +24,7 @@ app = App(
 
 app.command(data)
 app.command(report)
+app.command(checks)
 
 
 @app.command

@@ -38,3 +38,28 @@ def report(
         print(f"groundthink report: {error}", file=sys.stderr)
         sys.exit(4)
     print(path)
+
+
+def checks(
+    *, output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None, own: Path | None = None
+) -> None:
+    """Describe every check as Markdown: what it measures, its thresholds with their sources, what to do when it fails.
+
+    Args:
+        output: Where it goes; it is printed if none is given.
+        own: Checks of your own, as for `--gt-checks`.
+    """
+    from gt.sabotage import SABOTAGES
+    from pytest_groundthink.report.reference import reference
+    from pytest_groundthink.rules import load_scales
+
+    try:
+        scales = load_scales(fixtures_dir() / "scales.yaml")
+        text = reference(load_checks(fixtures_dir() / "checks.yaml", own), scales, SABOTAGES)
+        if output is None:
+            print(text, end="")
+        else:
+            output.write_text(text, encoding="utf-8")
+    except (ValueError, OSError) as error:
+        print(f"groundthink checks: {error}", file=sys.stderr)
+        sys.exit(4)

@@ -82,7 +82,8 @@ def dashboard_markdown(board: Dashboard, ladder: str) -> str:
 def plain(text: str) -> str:
     """Text as Markdown that shows it as it is, on one line; also within a table."""
     escaped = re.sub(r"([\\`*_{}\[\]|#~])", r"\\\1", " ".join(text.split()))
-    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    escaped = escaped.replace("&", "&amp;").replace("<", "&lt;")
+    return "&gt;" + escaped[1:] if escaped.startswith(">") else escaped  # there it would be a quotation
 
 
 def _outcome(page: Page) -> str:
