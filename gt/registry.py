@@ -129,6 +129,24 @@ def _scales() -> dict[str, dict[str, Any]]:
     return {str(name): entry for name, entry in scales.items()}
 
 
+def scales() -> list[str]:
+    """Canonical names of all scales, the smallest first."""
+    return list(_scales())
+
+
+def neighbouring_scales(scale: str) -> tuple[str, str]:
+    """The scale to fit on and the scale to predict, where what a larger model costs is to be foretold.
+
+    They are the scale and the one that a GO leads to, or else the next larger; of the largest, the one before it and
+    itself.
+    """
+    known = scales()
+    place = known.index(scale)
+    if place == len(known) - 1:
+        return known[place - 1], scale
+    return scale, _scales()[scale]["next"] or known[place + 1]
+
+
 def scale_names() -> dict[str, str]:
     """Every name of a scale, in lower case, to its canonical name."""
     names = {name.lower(): name for name in _scales()}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gt import registry, user_models
 from gt.cache import Resumable, resumable
-from gt.checkpoint import load_into, load_weights
+from gt.checkpoint import load_into, load_weights, read_training
 from gt.data.corpus import Corpus, python_reference, text_file
 from gt.machine import cpu_name, device_name
 from gt.measurement import Unmeasurable
@@ -17,6 +17,7 @@ from gt.models.config import MIXER_OPS, ModelConfig
 from gt.models.published_config import PublishedConfig, parameter_counts
 from gt.planning import SubjectPlan, SubjectRequest, plan_subject
 from gt.pretrained import PublishedModel, load_published
+from gt.registry import ModelSpec
 from gt.tokenizers import Tokenizer
 from gt.user_models import UserModel
 
@@ -109,6 +110,16 @@ class Subject:
     def build(self) -> nn.Module:
         """A new model of the subject's kind in fp32, fresh from the seed, with its sabotage."""
         return self._ready(self._fresh())
+
+    def build_as(self, config: ModelConfig) -> nn.Module:
+        """A new model of another size, as `build` makes one of the subject's."""
+        import torch
+
+        from gt.models.build import build_model
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return self._ready(build_model(config).float())
 
     def _load(self) -> nn.Module:
         """The model with the weights of its checkpoint in fp32; a fresh one without."""
@@ -267,7 +278,14 @@ class Subject:
             "capabilities": sorted(self.capabilities),
             "params": {"total": total, "non_embedding": non_embedding},
             "checkpoint": info
-            and {"path": str(info.path), "sha256": info.sha256, "step": info.step, "tokens": info.tokens},
+            and {
+                "path": str(info.path),
+                "sha256": info.sha256,
+                "step": info.step,
+                "tokens": info.tokens,
+                # A folder with a configuration is one that `groundthink train` wrote, and says how.
+                "training": read_training(info.path) if isinstance(spec, ModelSpec) and info.path.is_dir() else None,
+            },
             "tokenizer": {
                 "kind": self.tokenizer.kind if "tokenizer" in self.capabilities else "borrowed",
                 "vocab_size": self.tokenizer.vocab_size,

@@ -119,6 +119,40 @@ def bench(
     sys.exit(0 if passed else 1)
 
 
+@app.command
+def decide(
+    *scorecards: Path,
+    subject: str | None = None,
+    checks: Path | None = None,
+    allow_edited: Annotated[bool, Parameter(negative="")] = False,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """Decide from scorecards whether a scale may be left behind; exit status 0 GO, 10 CAUTION, 20 HOLD, 4 bad input.
+
+    Args:
+        scorecards: Files, or folders of them: the subject's, and those of other scales and runs for its scaling law.
+        subject: File or label of the one to decide on; by default the one with the most parameters.
+        checks: Checks of your own, as for pytest --gt-checks.
+        allow_edited: Take scorecards that were changed after they were written, or that have no hash, and say so.
+        as_json: Print JSON, for other programs.
+    """
+    import msgspec
+
+    from pytest_groundthink.decide_command import BAD_INPUT, EXIT_STATUS, decide_files, told
+
+    try:
+        card, decision = decide_files(scorecards, subject, checks, allow_edited)
+    except (ValueError, OSError) as error:
+        print(f"groundthink decide: {error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+    if as_json:
+        found = {"subject": card.subject.label, **msgspec.to_builtins(decision)}
+        print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+    else:
+        print(told(card, decision))
+    sys.exit(EXIT_STATUS[decision.outcome])
+
+
 def main() -> None:
     """Run the command line; what cannot be understood is one line and exit status 4, as in a file of settings."""
     try:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from pytest_groundthink import categories as rows
+from pytest_groundthink.categories import ARCHITECTURE, CANARIES, RESOURCES, SCALING, percent, rate_of
 from pytest_groundthink.checks import CheckBook
-from pytest_groundthink.rules import Category, Matrix, ScaleRule, Target
-from pytest_groundthink.scorecard import CategoryScore, CheckResult, Decision, Scorecard
-from pytest_groundthink.verdict import Status
-from pytest_groundthink.vocabulary import CAPABILITIES
+from pytest_groundthink.ladder import Ladder, build_ladder, fit_ladder
+from pytest_groundthink.requirements import steps_of, unmet
+from pytest_groundthink.rules import Matrix, ScaleRule
+from pytest_groundthink.scaling import ScalingFit
+from pytest_groundthink.scorecard import CategoryScore, Decision, Scorecard
 
 Outcome = Literal["GO", "CAUTION", "HOLD"]
-Scored = tuple[int, list[str]]
+BEST = 3
 
 
-def decide(card: Scorecard, rule: ScaleRule, matrix: Matrix, book: CheckBook) -> Decision:
+def decide(
+    card: Scorecard, rule: ScaleRule, matrix: Matrix, book: CheckBook, others: Sequence[Scorecard] = ()
+) -> Decision:
     """Weigh a scorecard against what its scale requires.
 
     What was not measured scores nothing and holds the decision where it is required: no default makes a GO.
@@ -25,19 +30,29 @@ def decide(card: Scorecard, rule: ScaleRule, matrix: Matrix, book: CheckBook) ->
         rule: Requirements of the subject's scale.
         matrix: Weights, levels and limits.
         book: Titles and remedies, and which checks exist.
+        others: Scorecards of other scales and of other runs of the same recipe.
     """
-    scored: dict[str, Scored] = {
-        "architecture stability": _architecture(card, matrix.categories["architecture stability"]),
-        "canary performance": _canaries(card, rule, matrix.categories["canary performance"]),
-        "scaling law fit": (0, ["no ladder of scorecards at several scales was given"]),
-        "resource prediction": (0, ["no memory or step time was predicted for the next scale"]),
+    weights = matrix.categories
+    ladder = build_ladder(card, others, weights[SCALING].tokens_within)
+    fit = fit_ladder(card, ladder, rule)
+    scored: dict[str, rows.Scored] = {
+        ARCHITECTURE: rows.architecture(card, weights[ARCHITECTURE]),
+        CANARIES: rows.canaries(card, rule, weights[CANARIES]),
+        SCALING: rows.scaling(ladder, fit, weights[SCALING]),
+        RESOURCES: rows.resources(card, weights[RESOURCES]),
     }
     categories = {
-        name: CategoryScore(score=score, weight=matrix.categories[name].weight, evidence=tuple(evidence))
+        name: CategoryScore(score=score, weight=weights[name].weight, evidence=tuple(evidence))
         for name, (score, evidence) in scored.items()
     }
-    blockers = _blockers(card, rule, book, matrix.stop_rate)
-    outcome, total = conclude(categories, bool(blockers), matrix)
+    found = unmet(card, rule, book, matrix.stop_rate, ladder, fit)
+    outcome, total = conclude(categories, bool(found), matrix)
+    blockers = [one.blocker for one in found]
+    steps = [
+        *steps_of(card, found, book),
+        *_ladder_steps(card, ladder, fit, matrix),
+        *_level_steps(categories, matrix, total),
+    ]
     return Decision(
         outcome=outcome,
         from_scale=rule.name,
@@ -46,6 +61,9 @@ def decide(card: Scorecard, rule: ScaleRule, matrix: Matrix, book: CheckBook) ->
         categories=categories,
         blockers=tuple(blockers),
         reasons=tuple(_reasons(card, rule, matrix, categories, blockers, total)),
+        next_steps=() if outcome == "GO" else tuple(dict.fromkeys(steps)),
+        notes=ladder.notes,
+        scaling=fit,
     )
 
 
@@ -63,97 +81,6 @@ def conclude(categories: Mapping[str, CategoryScore], blocked: bool, matrix: Mat
     return ("GO" if total >= matrix.go else "CAUTION"), total
 
 
-def _architecture(card: Scorecard, category: Category) -> Scored:
-    results = {check.id: check for check in card.checks if check.applicable}
-    log = results.get(category.log_check)
-    failed = [id_ for id_, check in results.items() if id_ in category.fails and check.status is Status.FAIL]
-    if log is not None and log.status is Status.FAIL:
-        failed.append(log.id)
-    if failed:
-        return 0, [f"FAIL: {', '.join(failed)}"]
-    judged = [id_ for id_, check in results.items() if id_ in category.fails and check.status is not Status.NODATA]
-    if not judged:
-        return 0, ["no gate or state check was measured"]
-    warned = [id_ for id_ in judged if id_ in category.warns and results[id_].status is Status.WARN]
-    score = 3 if not warned else 2 if len(warned) <= category.smooth_warns else 1
-    evidence = [f"no FAIL in {len(judged)} checks", f"WARN: {', '.join(warned)}" if warned else "no WARN"]
-    if log is None or log.status is Status.NODATA:
-        return min(score, 1), [*evidence, f"the training log was not judged ({category.log_check}): at most 1"]
-    if log.status is Status.WARN:
-        return min(score, 1), [*evidence, f"spiky training ({category.log_check} WARN): at most 1"]
-    return score, evidence
-
-
-def _canaries(card: Scorecard, rule: ScaleRule, category: Category) -> Scored:
-    applicable = [id_ for id_ in rule.canaries if (found := card.check(id_)) is None or found.applicable]
-    if not applicable:
-        return 0, ["no canary applies to this kind of model"]
-    rates = {id_: _rate(card.check(id_)) for id_ in applicable}
-    missing = [id_ for id_, rate in rates.items() if rate is None]
-    if missing:
-        return 0, [f"no rate of {', '.join(missing)}"]
-    known = [rate for rate in rates.values() if rate is not None]
-    mean = sum(known) / len(known)
-    low, middle, high = category.rates
-    score = 0 if mean < low else 1 if mean < middle else 2 if mean <= high else 3
-    return score, [f"mean of {', '.join(rates)}: {_percent(mean)}"]
-
-
-def _blockers(card: Scorecard, rule: ScaleRule, book: CheckBook, stop_rate: float) -> list[str]:
-    blocked: dict[str, str] = {}
-    for id_ in rule.required:
-        reason = _blocker(id_, card.check(id_), book)
-        rate = _rate(card.check(id_))
-        if not reason and rate is not None and rate < stop_rate:
-            reason = f"{id_} {book.checks[id_].title}: stop: {_percent(rate)} is below {_percent(stop_rate)}"
-        if reason:
-            blocked[id_] = reason
-    lacking = [capability for capability in rule.capabilities if capability not in card.subject.capabilities]
-    return [
-        *blocked.values(),
-        *(f"the subject lacks {CAPABILITIES[capability]}, which {rule.name} needs" for capability in lacking),
-        *filter(None, (_unmet(target, card, blocked) for target in rule.targets)),
-        *(f"not measured by this version yet: {condition}" for condition in rule.conditions),
-    ]
-
-
-def _blocker(id_: str, result: CheckResult | None, book: CheckBook) -> str:
-    if result is None:
-        if id_ in book.checks:
-            return f"{id_} {book.checks[id_].title}: was not part of this run (deselected or left out)"
-        return f"{id_} {book.planned.get(id_, '')}: is not part of this version yet".replace(" :", ":")
-    check = book.checks[id_]
-    if not result.applicable:
-        return ""
-    if result.status is Status.NODATA:
-        return f"{id_} {check.title}: no data: {result.reason}"
-    if result.status is Status.FAIL:
-        return f"{id_} {check.title}: {result.reason}. {check.remedy}"
-    if result.status is Status.WARN and check.must_pass:
-        return f"{id_} {check.title}: must PASS, is WARN: {result.reason}. {check.remedy}"
-    return ""
-
-
-def _unmet(target: Target, card: Scorecard, blocked: Mapping[str, str]) -> str:
-    """What a target lacks; nothing where each of its checks is a blocker already and says it all."""
-    results = [(id_, card.check(id_)) for id_ in target.mean_of]
-    named = [(id_, _rate(result)) for id_, result in results if result is None or result.applicable]
-    if not named or all(id_ in blocked for id_, _ in named):
-        return ""
-    needed = f"target {target.name}: needs {_percent(target.at_least)}"
-    missing = [id_ for id_, rate in named if rate is None]
-    if missing:
-        return f"{needed}, but there is no rate of {', '.join(missing)}"
-    rates = [rate for _, rate in named if rate is not None]
-    mean = sum(rates) / len(rates)
-    return (
-        ""
-        if mean >= target.at_least
-        else f"{needed}, {'mean of ' if len(named) > 1 else ''}"
-        + (f"{', '.join(id_ for id_, _ in named)} is {_percent(mean)}")
-    )
-
-
 def _reasons(
     card: Scorecard,
     rule: ScaleRule,
@@ -166,9 +93,9 @@ def _reasons(
     if blockers:
         reasons.append(f"{len(blockers)} of the requirements of {rule.name} are unmet")
     for id_ in rule.canaries:
-        rate = _rate(card.check(id_))
+        rate = rate_of(card.check(id_))
         if rate is not None and rate < matrix.stop_rate:
-            reasons.append(f"stop: {id_} is at {_percent(rate)}, below {_percent(matrix.stop_rate)}")
+            reasons.append(f"stop: {id_} is at {percent(rate)}, below {percent(matrix.stop_rate)}")
     for name, category in categories.items():
         if category.score == 0:
             levels = matrix.categories[name].levels
@@ -183,10 +110,49 @@ def _reasons(
     return reasons
 
 
-def _rate(result: CheckResult | None) -> float | None:
-    measured = result.measured("rate") if result is not None else None
-    return None if measured is None else measured.value
+def _ladder_steps(card: Scorecard, ladder: Ladder, fit: ScalingFit | None, matrix: Matrix) -> list[str]:
+    """Which scales to measure until a ladder shows more than a trend."""
+    if ladder.lacks:
+        return [f"scaling law: the subject {ladder.lacks}: judge a checkpoint that groundthink train wrote"]
+    own = ladder.runs[0].point
+    missing = matrix.categories[SCALING].scales - len(ladder.scales)
+    if missing > 0:
+        ahead = _unmeasured(own.scale, ladder.scales)[:missing]
+        tokens = (
+            f"{own.tokens / own.params:.0f} tokens for each parameter"
+            if ladder.proportional
+            else f"{own.tokens:,} tokens"
+        )
+        kind = card.subject.label.partition("@")[0]
+        named = f" ({', '.join(ahead)})" if ahead else ""
+        first = f", for example groundthink train --model {kind}@{ahead[0]}" if ahead else ""
+        word = "scale" if missing == 1 else "scales"
+        return [
+            f"scaling law: measure {missing} more {word}{named} on the same text and tokenizer with {tokens}{first}; "
+            "judge each and give its scorecard with --gt-ladder"
+        ]
+    if fit is not None and fit.r2 is not None and fit.r2 <= matrix.categories[SCALING].r2[-1]:
+        return [f"scaling law: R^2 is {fit.r2:.3f}: add scales or seeds, and look at runs far from the line first"]
+    return []
 
 
-def _percent(rate: float) -> str:
-    return f"{rate * 100:.4g}%"
+def _unmeasured(scale: str, measured: set[str]) -> list[str]:
+    """Scales below this one without a run, the nearest first."""
+    from gt.registry import scales
+
+    known = scales()
+    below = known[: known.index(scale)] if scale in known else []
+    return [name for name in reversed(below) if name not in measured]
+
+
+def _level_steps(categories: Mapping[str, CategoryScore], matrix: Matrix, total: float) -> list[str]:
+    """What the categories lack until their sum is a GO."""
+    steps = []
+    for name, category in categories.items():
+        if category.score < BEST and (category.score == 0 or total < matrix.go):
+            level = matrix.categories[name].levels[category.score + 1]
+            steps.append(f"{name} is {category.score}; {category.score + 1} (+{category.weight:g}) needs: {level}")
+    short = matrix.go - total
+    if short > 0:
+        steps.append(f"the total is {total:g}: GO needs {short:g} more")
+    return steps

@@ -41,6 +41,12 @@ _LONG: dict[str, dict[str, Any]] = {
     },
     "--gt-scale": {"metavar": "SCALE", "help": "scale of a subject whose name gives none (default: 3.5M)"},
     "--gt-corpus": {"metavar": "FILE", "help": "UTF-8 text for checks that read prose (default: Python's own docs)"},
+    "--gt-ladder": {
+        "action": "append",
+        "metavar": "PATH",
+        "help": "scorecard, or folder of scorecards, of other scales and runs of the same recipe, for the scaling law; "
+        "may be repeated (default: the folder ladder beside the weights)",
+    },
     "--gt-profile": {"metavar": "NAME", "help": "thresholds that judge: default, v4, or one of --gt-checks"},
     "--gt-checks": {"metavar": "FILE", "help": "checks of your own, laid over the shipped checks.yaml"},
     "--gt-seed": {"type": int, "metavar": "N", "help": "seed of everything drawn (default: 0)"},
@@ -77,6 +83,7 @@ class Settings:
     dtype: str
     scale: str | None
     corpus: str | None
+    ladder: tuple[Path, ...]
     profile: str
     checks: Path | None
     seed: int
@@ -108,6 +115,7 @@ class Settings:
             dtype=get("gt_dtype") or "float32",
             scale=get("gt_scale"),
             corpus=get("gt_corpus"),
+            ladder=tuple(there / path for path in get("gt_ladder") or ()),
             profile=get("gt_profile") or "default",
             checks=there / checks if checks else None,
             seed=get("gt_seed") or 0,

@@ -17,6 +17,40 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     at_least: float
 
 
+class Improvement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The loss must lie below the lowest at the scale `over`, by a share of it or by nats, in so many runs."""
+
+    over: str
+    share: float
+    nats: float
+    runs: int
+
+
+class LadderNeed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A ladder of `scales` scales with an R^2 above `r2`, whose smaller scales predict the loss at one `within`."""
+
+    scales: int
+    r2: float
+    predicts: str
+    within: float
+
+
+class Outside(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A benchmark that is no check of this project and is needed where another check is good enough.
+
+    Attributes:
+        check: Id of the user's own check that brings its result.
+        when: Check whose accuracy decides whether it is needed.
+        at: Length at which that is looked at, as in the `accuracy` of its measurement.
+        above: Accuracy above which it is needed.
+    """
+
+    check: str
+    when: str
+    at: str
+    above: float
+
+
 class ScaleRule(msgspec.Struct, frozen=True, kw_only=True):
     """What a scale must show before the next one; see the head of `scales.yaml`.
 
@@ -27,7 +61,9 @@ class ScaleRule(msgspec.Struct, frozen=True, kw_only=True):
         required: Ids of the required checks.
         canaries: Ids of the scale's own canaries.
         targets: Rates to reach.
-        conditions: Requirements that no check measures yet.
+        improvement: By how much the loss must lie below that of a smaller scale.
+        ladder: What a ladder of scales must show.
+        outside: Benchmarks that the user's own checks bring.
     """
 
     name: str
@@ -37,7 +73,14 @@ class ScaleRule(msgspec.Struct, frozen=True, kw_only=True):
     required: tuple[str, ...]
     canaries: tuple[str, ...]
     targets: tuple[Target, ...] = ()
-    conditions: tuple[str, ...] = ()
+    improvement: Improvement | None = None
+    ladder: LadderNeed | None = None
+    outside: tuple[Outside, ...] = ()
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """Ids of all checks that the decision looks at."""
+        return frozenset((*self.required, *(id_ for need in self.outside for id_ in (need.check, need.when))))
 
 
 class Category(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,6 +93,13 @@ class Category(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     smooth_warns: int = 0
     log_check: str = ""
     rates: tuple[float, ...] = ()
+    check: str = ""
+    metric: str = ""
+    errors: tuple[float, ...] = ()
+    scales: int = 0
+    r2: tuple[float, ...] = ()
+    held_out: tuple[float, ...] = ()
+    tokens_within: float = 0.0
 
 
 class Matrix(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

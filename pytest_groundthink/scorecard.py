@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from gt.measurement import Measurement
+from pytest_groundthink import sealing
 from pytest_groundthink.checks import Check
+from pytest_groundthink.scaling import ScalingFit
 from pytest_groundthink.verdict import Status, Threshold, Verdict
 
 if TYPE_CHECKING:
     from gt.subject import SubjectPlan
 
 SCHEMA: Literal["groundthink.scorecard/1"] = "groundthink.scorecard/1"
+_FAMILY, _, _VERSION = SCHEMA.partition("/")
 
 
 class MeasurementRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,7 +182,10 @@ class CategoryScore(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether the subject's scale may be left behind, and why."""
+    """Whether the subject's scale may be left behind, and why.
+
+    `next_steps` says what would change the answer, `notes` how the scorecards that it rests on differ.
+    """
 
     outcome: Literal["GO", "CAUTION", "HOLD"]
     from_scale: str
@@ -188,10 +194,16 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     categories: dict[str, CategoryScore]
     blockers: tuple[str, ...]
     reasons: tuple[str, ...]
+    next_steps: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    scaling: ScalingFit | None = None
 
 
 class Scorecard(msgspec.Struct, frozen=True, kw_only=True):
-    """One subject, measured and judged."""
+    """One subject, measured and judged.
+
+    `content_sha256` is of everything else in the file (`pytest_groundthink.sealing`); it is set when that is written.
+    """
 
     schema: Literal["groundthink.scorecard/1"] = SCHEMA
     created: str
@@ -200,6 +212,7 @@ class Scorecard(msgspec.Struct, frozen=True, kw_only=True):
     checks: tuple[CheckResult, ...]
     summary: Summary
     decision: Decision | None = None
+    content_sha256: str = ""
 
     def check(self, id_: str) -> CheckResult | None:
         """The result of a check, or None where it was not part of the run."""
@@ -226,23 +239,53 @@ def schema() -> bytes:
     return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
 
 
+def sealed(card: Scorecard) -> Scorecard:
+    """The scorecard with the hash of its content."""
+    content = msgspec.json.decode(msgspec.json.encode(card))
+    return msgspec.structs.replace(card, content_sha256=sealing.content_hash(content))
+
+
 def encode(card: Scorecard) -> bytes:
-    """The scorecard as indented JSON (msgspec writes non-finite numbers as null)."""
-    return msgspec.json.format(msgspec.json.encode(card), indent=2) + b"\n"
+    """The scorecard, sealed, as indented JSON (msgspec writes non-finite numbers as null)."""
+    return msgspec.json.format(msgspec.json.encode(sealed(card)), indent=2) + b"\n"
 
 
-def read(path: Path) -> Scorecard:
+def read(path: Path, *, allow_edited: bool = False) -> Scorecard:
     """Read a scorecard.
+
+    Args:
+        path: The file.
+        allow_edited: Also take one that was changed after it was written, or that has no hash to tell.
 
     Raises:
         ValueError: If there is none: one line that says what is wrong.
     """
+    return read_flagged(path, allow_edited=allow_edited)[0]
+
+
+def read_flagged(path: Path, *, allow_edited: bool = False) -> tuple[Scorecard, sealing.Integrity]:
+    """As `read`, and whether the file is what was written."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Scorecard)
+        content = msgspec.json.decode(path.read_bytes())
+        if isinstance(content, dict):
+            _require_readable_version(path, content.get("schema"))
+        card = msgspec.convert(content, Scorecard)
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror or error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: is no {SCHEMA}: {error}") from None
+        cut = " (cut short?)" if "truncated" in str(error) else ""
+        raise ValueError(f"{path}: is no {SCHEMA}: {error}{cut}") from None
+    state = sealing.integrity(content)
+    if state != "intact" and not allow_edited:
+        what = "was changed after it was written" if state == "edited" else "has no content_sha256 (unsigned)"
+        raise ValueError(f"{path}: {what}: measure it again, or accept it as it is with --allow-edited")
+    return card, state
+
+
+def _require_readable_version(path: Path, schema: object) -> None:
+    family, _, version = str(schema).partition("/")
+    if family == _FAMILY and version.isdecimal() and int(version) > int(_VERSION):
+        raise ValueError(f"{path}: has schema {schema}, this version reads {SCHEMA}: install a newer groundthink")
 
 
 def write(card: Scorecard, path: Path) -> None:

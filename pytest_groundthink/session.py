@@ -17,6 +17,7 @@ from pytest_groundthink.checks import Check, CheckBook, load_checks
 from pytest_groundthink.collector import Collector, case_id
 from pytest_groundthink.decision import decide
 from pytest_groundthink.judge import CONTEXT, Context, Judge, attach_context
+from pytest_groundthink.ladder import FOLDER, read_ladder
 from pytest_groundthink.options import Settings, selects
 from pytest_groundthink.progress import Progress
 from pytest_groundthink.provenance import provenance
@@ -60,6 +61,7 @@ class JudgingSession:
             from pytest_groundthink.report.make import require_report
 
             require_report(self.settings.report, "--gt-report")
+        self.ladders = {label: self._ladder(plan) for label, plan in self.plans.items()}
         self.progress = Progress(config)
         self.collector = Collector(self.book.checks, self.plans, self.settings.profile)
         self.cards: dict[str, Scorecard] = {}
@@ -101,7 +103,7 @@ class JudgingSession:
             for name in (check.kind, *TIERS[TIERS.index(check.tier) :]):
                 item.add_marker(name)
             rule = self.rule(label)
-            if rule is not None and check.id in rule.required:
+            if rule is not None and check.id in rule.asked:
                 item.add_marker("graduation")
         self._sort(items)
 
@@ -269,6 +271,15 @@ class JudgingSession:
             plans[label] = plan
         return plans
 
+    def _ladder(self, plan: SubjectPlan) -> list[Scorecard]:
+        """Scorecards of other scales and runs: those given, or those in the folder of the checkpoint."""
+        if self.settings.ladder:
+            return read_ladder(self.settings.ladder)
+        checkpoint = plan.checkpoint
+        if checkpoint is None or not (checkpoint.path / FOLDER).is_dir():
+            return []
+        return read_ladder([checkpoint.path / FOLDER])
+
     def _card(self, label: str, reported: int, *, complete: bool) -> Scorecard:
         plan, context = self.plans[label], self.collector.context(label)
         checks = tuple(
@@ -286,7 +297,8 @@ class JudgingSession:
         rule = self.rule(label)
         if rule is None or not (self.graduating or collected >= set(rule.required) & self.book.checks.keys()):
             return card
-        decision = decide(card, rule, load_matrix(fixtures_dir() / "decision.yaml"), self.book)
+        matrix = load_matrix(fixtures_dir() / "decision.yaml")
+        decision = decide(card, rule, matrix, self.book, self.ladders[label])
         return scorecard.decided(card, decision)
 
     def _calls_for_failure(self) -> bool:

@@ -48,3 +48,9 @@ def test_states_are_coupled_to_the_loss(subject: Subject, judge: Judge) -> None:
 def test_information_flows_through_both_states(subject: Subject, judge: Judge) -> None:
     """Each component's state has a share in what the text before does to the logits."""
     judge(probes.components.flow_share(subject))
+
+
+@check("R1")
+def test_the_next_scale_costs_what_was_foretold(subject: Subject, judge: Judge) -> None:
+    """Memory and step time of the next scale's model are what this scale's foretell."""
+    judge(probes.resources.next_scale(subject))

@@ -14,7 +14,11 @@ import msgspec
 import torch
 
 from gt import registry
+from gt.machine import device_name
+from gt.models.build import build_model
+from gt.models.config import ModelConfig
 from gt.models.hybrid import HybridLM
+from gt.sabotage import plant
 from gt.subject import SubjectRequest, load_subject, plan_subject
 from gt.tokenizers import Tokenizer
 from gt.training.mini import CLIP, LR
@@ -25,12 +29,16 @@ WARMUP_MODEL, WARMUP_VOCAB_SIZE = "GF@TINY", 64  # both mixers; small beside wha
 
 
 class PeakRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What to measure: training steps of a subject's model at a batch size and length, on so many threads."""
+    """What to measure: training steps of a subject's model at a batch size and length, on so many threads.
+
+    With `config`, a fresh model of that configuration takes the place of the subject's.
+    """
 
     subject: SubjectRequest
     batch: int
     length: int
     threads: int
+    config: ModelConfig | None = None
 
 
 class Peak(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,13 +110,20 @@ def _warm_up(tokenizer: Path) -> None:
 
 
 def _train(request: PeakRequest) -> None:
-    subject = load_subject(plan_subject(request.subject), lambda done, total, note: None)
+    if request.config is None:
+        subject = load_subject(plan_subject(request.subject), lambda done, total, note: None)
+        model, vocab_size, device = subject.model, subject.tokenizer.vocab_size, subject.device
+    else:
+        device = torch.device(device_name(request.subject.device))
+        model, vocab_size = build_model(request.config).float(), request.config.vocab_size
+        if request.subject.sabotage is not None:
+            plant(request.subject.sabotage, model)
+        model = model.to(device)
     torch.set_num_threads(request.threads)
-    optimizer = make_optimizer(subject.model, LR)
+    optimizer = make_optimizer(model, LR)
     shape = (request.batch, request.length + 1)
     for _ in range(STEPS):
-        tokens = torch.randint(subject.tokenizer.vocab_size, shape, device=subject.device)
-        train_step(subject.model, optimizer, tokens, CLIP)
+        train_step(model, optimizer, torch.randint(vocab_size, shape, device=device), CLIP)
 
 
 def _resident(*, peak: bool) -> tuple[int, str]:

@@ -10,6 +10,7 @@ from gt.probes import (
     kernels,
     learning,
     needles,
+    resources,
     states,
     training_runs,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "kernels",
     "learning",
     "needles",
+    "resources",
     "states",
     "training_runs",
 ]

@@ -95,6 +95,12 @@ SABOTAGES: dict[str, Sabotage] = {
     "lost-moments": Sabotage("a resumed run begins with a new optimiser", "L3", learning.lost_moments),
     "spiky-training": Sabotage("a loss in the training log is three times as high", "L4", learning.spiky_log),
     "shifted-embedding": Sabotage("the tokenizer's ids are off by one", "L5", weights.shifted_embedding),
+    "slow-when-wide": Sabotage(
+        "mixers of models wider than this one fall back to a path four times as slow",
+        "R1",
+        wiring.slow_when_wide,
+        frozenset({"kernels"}),
+    ),
     "deaf": Sabotage("the input does not reach the head", "L2", wiring.deaf),
     "state-reset": Sabotage(
         "every call begins without a state", "C1a", memory.between_calls(lambda state: None), _TALKS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -161,3 +161,22 @@ def deaf(model: nn.Module) -> None:
         return out * 1e-6
 
     wrap(model.get_submodule("norm"), around)
+
+
+_judged_width: list[int] = []
+
+
+def slow_when_wide(model: nn.Module) -> None:
+    """A fast path that only narrow models can take: in models wider than the first one every mixer runs four times."""
+    width: int = cast(Any, model).config.hidden_size
+    if not _judged_width:
+        UNDO.append(_judged_width.clear)
+        _judged_width.append(width)
+
+    def around(forward: Any, x: Tensor, state: LayerState | None = None) -> Any:
+        outs = [forward(x, state) for _ in range(4)]
+        return sum(out for out, _ in outs) / len(outs), outs[-1][1]
+
+    if width > _judged_width[0]:
+        for mixer in (*parts(model, "rwkv"), *parts(model, "mamba")):
+            wrap(mixer, around)

@@ -115,7 +115,13 @@ def panel(decision: Decision) -> Panel:
     for name, category in decision.categories.items():
         scores.add_row(name, f"{category.score} of 3", f"x {category.weight:g}", "; ".join(category.evidence))
     parts: list[RenderableType] = [scores]
-    for title, lines in (("Blockers", decision.blockers), ("Reasons", decision.reasons)):
+    sections = (
+        ("Blockers", decision.blockers),
+        ("Reasons", decision.reasons),
+        ("What would change it", decision.next_steps),
+        ("The ladder's runs differ", decision.notes),
+    )
+    for title, lines in sections:
         if lines:
             parts += [Text(f"\n{title}", style="bold"), _list(lines)]
     to = f" to {decision.to_scale}" if decision.to_scale else ""

@@ -94,6 +94,7 @@ def probe(subject: Any, check: str) -> Probed:
         kernels,
         learning,
         needles,
+        resources,
         states,
         training_runs,
     )
@@ -125,6 +126,7 @@ def probe(subject: Any, check: str) -> Probed:
         "L2": learning.naive_baseline,
         "L3": training_runs.resuming,
         "L4": training_runs.training_log,
+        "R1": resources.next_scale,
         "LRD": context.dependency,
         "LRD-1M": context.long_stream,
         "NIAH": needles.claimed,

@@ -187,12 +187,6 @@ def test_an_unmet_target_blocks_though_no_check_fails() -> None:
     )
 
 
-def test_conditions_that_nothing_measures_block() -> None:
-    assert decided(rule=msgspec.structs.replace(RULE, conditions=("a ladder",))).blockers == (
-        "not measured by this version yet: a ladder",
-    )
-
-
 def test_a_canary_below_half_stops() -> None:
     assert "stop: C1a is at 49%, below 50%" in decided(result("C1a", "FAIL", rate=0.49)).reasons
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import msgspec
@@ -28,7 +30,7 @@ def test_written_and_read_again_it_is_the_same(tmp_path: Path) -> None:
     path = tmp_path / "out.json"
     path.write_text("an older one", encoding="utf-8")
     scorecard.write(CARD, path)
-    assert scorecard.read(path) == CARD
+    assert scorecard.read(path) == scorecard.sealed(CARD)
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -57,6 +59,71 @@ def test_reading_anything_else_is_a_one_line_error(tmp_path: Path, content: byte
     with pytest.raises(ValueError, match=r"is no groundthink\.scorecard/1") as caught:
         scorecard.read(path)
     assert "\n" not in str(caught.value)
+
+
+def written(tmp_path: Path) -> Path:
+    path = tmp_path / "out.json"
+    scorecard.write(CARD, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda content: content["decision"].update(outcome="GO"),
+        lambda content: content["checks"][0].update(status="PASS", reason="it was fine, really"),
+        lambda content: content["checks"].pop(),
+        lambda content: content["provenance"].update(seed=7),
+        lambda content: content.update(remark="added"),
+        lambda content: content.update(content_sha256="0" * 64),
+    ],
+)
+def test_an_edited_scorecard_is_refused_or_flagged(tmp_path: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
+    path = written(tmp_path)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    edit(content)
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ValueError, match="was changed after it was written.*--allow-edited"):
+        scorecard.read(path)
+    assert scorecard.read_flagged(path, allow_edited=True)[1] == "edited"
+
+
+def test_laying_it_out_anew_is_no_edit(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    turned = dict(reversed(content.items()))
+    path.write_text(json.dumps(turned, indent=None), encoding="utf-8")
+    assert scorecard.read_flagged(path) == (scorecard.sealed(CARD), "intact")
+
+
+def test_an_older_file_without_a_hash_needs_leave(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    del content["content_sha256"]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ValueError, match="unsigned"):
+        scorecard.read(path)
+    card, state = scorecard.read_flagged(path, allow_edited=True)
+    assert (card, state) == (CARD, "unsigned")
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_a_file_that_was_cut_short_is_refused(tmp_path: Path, share: float) -> None:
+    path = written(tmp_path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    for allow_edited in (False, True):
+        with pytest.raises(ValueError, match=r"is no groundthink.scorecard/1.*cut short") as caught:
+            scorecard.read(path, allow_edited=allow_edited)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_newer_schema_is_refused_whatever_is_allowed(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"groundthink.scorecard/1", b"groundthink.scorecard/2"))
+    for allow_edited in (False, True):
+        with pytest.raises(ValueError, match=r"has schema groundthink.scorecard/2.*install a newer"):
+            scorecard.read(path, allow_edited=allow_edited)
 
 
 def test_reading_nothing_is_a_one_line_error(tmp_path: Path) -> None:

@@ -1,0 +1,134 @@
+"""`groundthink decide`: the decision of scorecards that are files, on any machine, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from gt.resources import fixtures_dir
+from pytest_groundthink import scorecard
+from pytest_groundthink.checks import CheckBook, load_checks
+from pytest_groundthink.decision import decide
+from pytest_groundthink.ladder import difference
+from pytest_groundthink.rules import load_matrix, load_scales
+from pytest_groundthink.scorecard import Decision, Scorecard
+from pytest_groundthink.sealing import Integrity
+
+EXIT_STATUS = {"GO": 0, "CAUTION": 10, "HOLD": 20}
+BAD_INPUT = 4
+_FLAGS = {"edited": "was changed after it was written", "unsigned": "has no hash that tells whether it was changed"}
+
+
+class Given(msgspec.Struct, frozen=True):
+    """A scorecard, the file that it was read from, and whether that is what was written."""
+
+    path: Path
+    card: Scorecard
+    integrity: Integrity
+
+
+def read_given(paths: Sequence[Path], allow_edited: bool) -> list[Given]:
+    """Read scorecards from files and folders.
+
+    Raises:
+        ValueError: One line: there is none, or one cannot be used.
+    """
+    files = [file for path in paths for file in (sorted(path.glob("*.json")) if path.is_dir() else [path])]
+    if not files:
+        raise ValueError("no scorecard was given: name files, or folders of them")
+    return [Given(file, *scorecard.read_flagged(file, allow_edited=allow_edited)) for file in files]
+
+
+def choose_subject(given: Sequence[Given], subject: str | None) -> Given:
+    """The scorecard to decide on: the one that is named by file or label, else the one with the most parameters.
+
+    Raises:
+        ValueError: One line: none is named so, or several are and nothing tells which is meant.
+    """
+    if subject is not None:
+        named = [one for one in given if subject in (one.card.subject.label, str(one.path), one.path.name)]
+        if not named:
+            known = ", ".join(f"{one.path} ({one.card.subject.label})" for one in given)
+            raise ValueError(f"--subject {subject}: no such scorecard; there are {known}")
+        return _only(named)
+    size = [(one.card.subject.params or {}).get("total", 0) for one in given]
+    return _only([one for one, own in zip(given, size, strict=True) if own == max(size)])
+
+
+def _only(found: Sequence[Given]) -> Given:
+    if len(found) > 1:
+        paths = ", ".join(str(one.path) for one in found)
+        raise ValueError(f"{len(found)} scorecards could be the subject ({paths}): name the file with --subject")
+    return found[0]
+
+
+def decide_files(
+    paths: Sequence[Path], subject: str | None = None, checks: Path | None = None, allow_edited: bool = False
+) -> tuple[Scorecard, Decision]:
+    """Decide on one of several scorecards; the others are its ladder and its other runs.
+
+    Args:
+        paths: Files and folders.
+        subject: File or label of the one to decide on; the largest model if None.
+        checks: The user's own checks, as for `--gt-checks`.
+        allow_edited: Take files that were changed after they were written too, and say so.
+
+    Returns:
+        The subject's scorecard and the decision, whose notes say how the scorecards differ.
+
+    Raises:
+        ValueError: One line: what is wrong with the files.
+    """
+    given = read_given(paths, allow_edited)
+    chosen = choose_subject(given, subject)
+    card = chosen.card
+    rule = load_scales(fixtures_dir() / "scales.yaml").get(str(card.subject.scale))
+    if rule is None:
+        raise ValueError(
+            f"{chosen.path}: its subject {card.subject.label} has no scale whose requirements are known: judge it with "
+            "--gt-scale"
+        )
+    book = load_checks(fixtures_dir() / "checks.yaml", checks)
+    others = [one.card for one in given if one is not chosen]
+    decision = decide(card, rule, load_matrix(fixtures_dir() / "decision.yaml"), book, others)
+    notes = dict.fromkeys([*_notes(given, chosen, book), *decision.notes])
+    return card, msgspec.structs.replace(decision, notes=tuple(notes))
+
+
+def _notes(given: Sequence[Given], chosen: Given, book: CheckBook) -> list[str]:
+    """What a reader must know before the decision: edited files, other thresholds, and how the scorecards differ."""
+    card = chosen.card
+    notes = [f"{one.path}: {_FLAGS[one.integrity]}; taken as it is" for one in given if one.integrity != "intact"]
+    used = card.provenance.thresholds
+    if used.sha256 != book.sha256:
+        notes.append(
+            f"{chosen.path}: its checks were judged by other thresholds than those here (profile {used.profile})"
+        )
+    elif used.profile != "default":
+        notes.append(f"{chosen.path}: profile {used.profile} judged it, not default")
+    if not card.summary.complete:
+        notes.append(f"{chosen.path}: the run was cut short")
+    notes += [f"{one.path}: {told}" for one in given if one is not chosen and (told := difference(card, one.card))]
+    return notes
+
+
+def told(card: Scorecard, decision: Decision) -> str:
+    """The decision as text."""
+    to = f" to {decision.to_scale}" if decision.to_scale else ""
+    lines = []
+    if decision.notes:
+        lines += ["These scorecards differ, or are not as they were written:", *_items(decision.notes), ""]
+    lines.append(f"{decision.outcome}  {card.subject.label}  {decision.from_scale}{to}  total {decision.total:g}")
+    for name, row in decision.categories.items():
+        lines.append(f"  {row.score} of 3  x {row.weight:g}  {name}: {'; '.join(row.evidence)}")
+    sections = {"Blockers": decision.blockers, "Reasons": decision.reasons, "What would change it": decision.next_steps}
+    for title, entries in sections.items():
+        if entries:
+            lines += ["", title, *_items(entries)]
+    return "\n".join(lines)
+
+
+def _items(entries: Sequence[str]) -> list[str]:
+    return [f"  - {entry}" for entry in entries]

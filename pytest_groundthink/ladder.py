@@ -1,0 +1,238 @@
+"""From scorecards at several scales to the runs of one ladder: which belong together, and how the others differ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gt.baseline import MAY_DIFFER
+from pytest_groundthink import scorecard
+from pytest_groundthink.rules import ScaleRule
+from pytest_groundthink.scaling import LadderPoint, ScalingFit, fit_scaling
+from pytest_groundthink.scorecard import Scorecard
+
+FOLDER = "ladder"
+LOSS_CHECK, LOSS_METRIC = "L2", "valid_loss"
+"""The loss that is compared: measured here, on the same windows of one text for every run. What a training run says of
+its own validation is another text's, and LRD reads as much context as a scale claims: more at a larger one."""
+
+_GROW_WITH_SCALE = frozenset({"lr", "steps", "batch_size", "accumulate", "seed"})
+_FREE = MAY_DIFFER | _GROW_WITH_SCALE
+FLOP_PER_PARAMETER_AND_TOKEN = 6  # Kaplan et al. 2020, arXiv:2001.08361, section 2.1
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """One trained model of the ladder: its point, the hash of its weights, and the seed of its training if known."""
+
+    point: LadderPoint
+    weights: str
+    seed: int | None
+
+
+class Ladder(msgspec.Struct, frozen=True, kw_only=True):
+    """The runs that may be compared with the subject, itself first.
+
+    Attributes:
+        runs: Of one kind of model, tokenizer and text, with as many tokens or as many for each parameter. Empty where
+            the subject itself tells too little.
+        left_out: Other scorecards, each with why.
+        notes: In what runs that were kept differ from the subject.
+        proportional: Whether tokens grow with parameters, rather than being the same.
+        lacks: What the subject lacks to be a rung.
+    """
+
+    runs: tuple[Run, ...] = ()
+    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    proportional: bool = False
+    lacks: str = ""
+
+    @property
+    def scales(self) -> set[str]:
+        """Scales that have a run."""
+        return {run.point.scale for run in self.runs}
+
+    def at(self, scale: str) -> list[Run]:
+        """The runs at a scale."""
+        return [run for run in self.runs if run.point.scale == scale]
+
+
+def read_ladder(paths: Iterable[Path], *, allow_edited: bool = False) -> list[Scorecard]:
+    """The scorecards in files and folders.
+
+    Raises:
+        ValueError: One line: a path does not exist, a folder has none, or a file is none.
+    """
+    cards: list[Scorecard] = []
+    for path in paths:
+        files = sorted(path.glob("*.json")) if path.is_dir() else [path]
+        if not files:
+            raise ValueError(f"{path}: has no scorecard (*.json): give files, or a folder of them")
+        cards += [scorecard.read(file, allow_edited=allow_edited) for file in files]
+    return cards
+
+
+def build_ladder(card: Scorecard, others: Sequence[Scorecard], tokens_within: float) -> Ladder:
+    """The ladder that a scorecard belongs to.
+
+    Args:
+        card: The subject's.
+        others: At other scales, or of other runs; the subject itself among them is not counted twice.
+        tokens_within: Share by which tokens, or tokens for each parameter, may differ.
+    """
+    own, problem = _run(card)
+    if own is None:
+        return Ladder(left_out=tuple(f"{_name(other)}: the subject is no rung" for other in others), lacks=problem)
+    kept: list[tuple[Run, Scorecard]] = [(own, card)]
+    left_out: list[str] = []
+    for other in others:
+        run, problem = _run(other)
+        if run is not None and run.weights in {known.weights for known, _ in kept}:
+            continue
+        problem = problem or "; ".join(_unlike(card, other))
+        if run is None or problem:
+            left_out.append(f"{_name(other)}: {problem}")
+        else:
+            kept.append((run, other))
+    runs, proportional = _same_tokens([run for run, _ in kept], tokens_within)
+    for run, other in kept:
+        if run not in runs:
+            left_out.append(
+                f"{_name(other)}: trained on {run.point.tokens:,} tokens for {own.point.tokens:,}, which is neither as "
+                "many nor as many for each parameter"
+            )
+    return Ladder(
+        runs=tuple(runs),
+        left_out=tuple(left_out),
+        notes=tuple(note for run, other in kept[1:] if run in runs and (note := difference(card, other))),
+        proportional=proportional,
+    )
+
+
+def fit_ladder(card: Scorecard, ladder: Ladder, rule: ScaleRule) -> ScalingFit | None:
+    """The scaling law of a ladder, and the loss to expect at the next scale; None with fewer than two scales."""
+    what = "tokens in proportion to parameters" if ladder.proportional else "the same number of tokens"
+    text = (card.subject.corpus or {}).get("name", "one text")
+    note = f"loss on {text} ({LOSS_CHECK}) over compute (6 FLOP per parameter and token), {what}"
+    if ladder.left_out:
+        note += f"; left out: {'; '.join(ladder.left_out)}"
+    return fit_scaling([run.point for run in ladder.runs], _next(card, ladder, rule), note)
+
+
+def difference(card: Scorecard, other: Scorecard) -> str:
+    """In what a scorecard that may be compared still differs from the subject's; empty where in nothing of note."""
+    told = [
+        f"{what} {_short(theirs)} for {_short(ours)}"
+        for what, of in _ASPECTS.items()
+        if (ours := of(card)) != (theirs := of(other))
+    ]
+    return f"{_name(other)} has {', '.join(told)}" if told else ""
+
+
+_ASPECTS: dict[str, Callable[[Scorecard], Any]] = {
+    "version": lambda card: card.provenance.version,
+    "commit": lambda card: card.provenance.git and card.provenance.git.commit[:12],
+    "profile": lambda card: card.provenance.thresholds.profile,
+    "thresholds": lambda card: card.provenance.thresholds.sha256[:12],
+    "seed": lambda card: card.provenance.seed,
+    "text": lambda card: str((card.subject.corpus or {}).get("sha256", "unknown"))[:12],
+    "device": lambda card: card.subject.device,
+    "dtype": lambda card: card.subject.dtype,
+    "torch": lambda card: card.provenance.environment.get("torch"),
+    **{
+        f"training's {name}": lambda card, name=name: _training(card).get(name)  # type: ignore[misc]
+        for name in sorted(_GROW_WITH_SCALE - {"steps"})
+    },
+}
+
+
+def _run(card: Scorecard) -> tuple[Run | None, str]:
+    """A scorecard as a rung, or what it lacks."""
+    subject, checkpoint = card.subject, card.subject.checkpoint or {}
+    found = card.check(LOSS_CHECK)
+    loss = None if found is None else found.measured(LOSS_METRIC)
+    params, tokens = (subject.params or {}).get("total"), checkpoint.get("tokens")
+    if subject.sabotage:
+        return None, f"was broken on purpose ({subject.sabotage})"
+    if subject.scale is None or not params:
+        return None, "its scale or number of parameters is not known"
+    if not isinstance(tokens, int) or tokens <= 0 or "sha256" not in checkpoint:
+        return None, "the tokens of its training are not recorded"
+    if loss is None or loss.value is None or not loss.value > 0:
+        return None, f"has no validation loss ({LOSS_CHECK})"
+    if not _training(card):
+        return None, "how it was trained is not recorded"
+    compute = float(_training(card).get("flop") or FLOP_PER_PARAMETER_AND_TOKEN * params * tokens)
+    point = LadderPoint(
+        label=subject.label, scale=subject.scale, params=params, tokens=tokens, compute=compute, loss=loss.value
+    )
+    return Run(point=point, weights=str(checkpoint["sha256"]), seed=_training(card).get("seed")), ""
+
+
+def _unlike(card: Scorecard, other: Scorecard) -> Iterable[str]:
+    """Why two runs are of different recipes; nothing where they are of one."""
+    if _kind(card) != _kind(other):
+        yield f"is a {_kind(other)}, not a {_kind(card)}"
+    if _hash(card.subject.tokenizer) is None or _hash(card.subject.tokenizer) != _hash(other.subject.tokenizer):
+        yield "another tokenizer"
+    if _hash(card.subject.corpus) is None or _hash(card.subject.corpus) != _hash(other.subject.corpus):
+        yield "its loss was measured on another text"
+    own, its = _training(card), _training(other)
+    differing = sorted(name for name in own.keys() | its.keys() if name not in _FREE and own.get(name) != its.get(name))
+    for name in differing[:3]:
+        yield f"{name} of its training is {_short(its.get(name))} for {_short(own.get(name))}"
+    if len(differing) > 3:
+        yield f"and {len(differing) - 3} more settings"
+
+
+def _same_tokens(runs: Sequence[Run], within: float) -> tuple[list[Run], bool]:
+    """The runs with the subject's number of tokens, or of tokens for each parameter: whichever has more scales."""
+    own = runs[0].point
+
+    def alike(of: Callable[[LadderPoint], float]) -> list[Run]:
+        return [run for run in runs if abs(of(run.point) / of(own) - 1) <= within]
+
+    same, proportional = alike(lambda point: point.tokens), alike(lambda point: point.tokens / point.params)
+    count = [len({run.point.scale for run in group}) for group in (same, proportional)]
+    return (proportional, True) if count[1] > count[0] else (same, False)
+
+
+def _next(card: Scorecard, ladder: Ladder, rule: ScaleRule) -> tuple[str, float] | None:
+    """Name and compute of the scale that follows, trained alike."""
+    if rule.next is None or not ladder.runs:
+        return None
+    from gt import registry
+    from gt.models.config import parameter_counts
+
+    try:
+        config = registry.resolve(_kind(card), rule.next).config(int((card.subject.tokenizer or {})["vocab_size"]))
+    except (ValueError, KeyError):
+        return None  # a model of the user's own: its next scale is not known
+    own, params = ladder.runs[0].point, parameter_counts(config)[0]
+    tokens = own.tokens * params / own.params if ladder.proportional else own.tokens
+    return rule.next, float(FLOP_PER_PARAMETER_AND_TOKEN * params * tokens)
+
+
+def _training(card: Scorecard) -> Mapping[str, Any]:
+    return (card.subject.checkpoint or {}).get("training") or {}
+
+
+def _kind(card: Scorecard) -> str:
+    return card.subject.model.rpartition("@")[0] or card.subject.model
+
+
+def _hash(section: Mapping[str, Any] | None) -> Any:
+    return (section or {}).get("sha256")
+
+
+def _name(card: Scorecard) -> str:
+    weights = str((card.subject.checkpoint or {}).get("sha256") or "no weights")[:8]
+    return f"{card.subject.label} ({weights})"
+
+
+def _short(value: Any) -> str:
+    text = "not recorded" if value is None else str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
