@@ -9,7 +9,6 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from gt.resources import fixtures_dir
-from pytest_groundthink import scorecard
 from pytest_groundthink.checks import load_checks
 
 
@@ -17,14 +16,17 @@ def report(
     *scorecards: Path,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     checks: Path | None = None,
+    allow_edited: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Write a scorecard as one HTML file, or as Markdown for a pull request; several become a dashboard.
 
     Args:
-        scorecards: Scorecard files (`--scorecard` of a run).
+        scorecards: Scorecard files (`--scorecard` of a run), or folders of them.
         output: Where it goes: a name that ends in .html or .md. By default the first scorecard's name with .html.
         checks: Checks of your own, as `--gt-checks` of the run that wrote the scorecards.
+        allow_edited: Take scorecards that were changed after they were written, or that have no hash, and say so.
     """
+    from pytest_groundthink.decide_command import FLAGS, read_given
     from pytest_groundthink.report.make import require_report, write_report
 
     try:
@@ -33,7 +35,9 @@ def report(
         path = output or scorecards[0].with_suffix(".html")
         require_report(path, "--output")
         book = load_checks(fixtures_dir() / "checks.yaml", checks)
-        write_report([scorecard.read(card) for card in scorecards], book, path)
+        given = read_given(scorecards, allow_edited)
+        notes = [f"{one.path}: {FLAGS[one.integrity]}; taken as it is" for one in given if one.integrity != "intact"]
+        write_report([one.card for one in given], book, path, notes)
     except (ValueError, OSError) as error:
         print(f"groundthink report: {error}", file=sys.stderr)
         sys.exit(4)

@@ -41,10 +41,13 @@ class Dashboard:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     differences: tuple[tuple[str, tuple[str, ...]], ...]
+    notes: tuple[str, ...]
 
 
-def dashboard_of(cards: Sequence[Scorecard], book: CheckBook, conditions: tuple[Condition, ...]) -> Dashboard:
-    """The dashboard of several scorecards, in the order that they are given in."""
+def dashboard_of(
+    cards: Sequence[Scorecard], book: CheckBook, conditions: tuple[Condition, ...], notes: Sequence[str] = ()
+) -> Dashboard:
+    """The dashboard of several scorecards, in the order that they are given in; arguments as for `page_of`."""
     pages = [page_of(card, book, conditions) for card in cards]
     found = [{view.id: view for view in page.checks} for page in pages]
     titles = {view.id: view.title for page in pages for view in page.checks}
@@ -56,6 +59,7 @@ def dashboard_of(cards: Sequence[Scorecard], book: CheckBook, conditions: tuple[
         ),
         rows=tuple(Row(id=id_, title=titles[id_], cells=tuple(views.get(id_) for views in found)) for id_ in order),
         differences=tuple(_differences(cards)),
+        notes=tuple(notes),
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gt import __version__
 from pytest_groundthink.report.dashboard import Dashboard
+from pytest_groundthink.report.ladder import Ladder
 from pytest_groundthink.report.page import Page
 
 if TYPE_CHECKING:
@@ -17,14 +18,6 @@ if TYPE_CHECKING:
 
 NEEDED = ("jinja2", "matplotlib")
 TEMPLATES = Path(__file__).parent / "templates"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ladder:
-    """The scale ladder: its drawing, "" where there is none, and what it shows or why it is absent."""
-
-    svg: str
-    caption: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from gt.resources import fixtures_dir
+from pytest_groundthink.categories import SCALING
+from pytest_groundthink.ladder import build_ladder, fit_ladder
+from pytest_groundthink.rules import load_matrix, load_scales
+from pytest_groundthink.scaling import ScalingFit
+from pytest_groundthink.scorecard import Scorecard
+
 WIDTH, HEIGHT = 640, 300
 LEFT, RIGHT, TOP, BOTTOM = 56, 620, 16, 256
 CURVE_POINTS = 40
@@ -26,6 +33,65 @@ class Rung:
     loss: float
     kind: str = "fitted"
     ci95: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ladder:
+    """The scale ladder: its drawing, "" where there is none, and what it shows or why it is absent."""
+
+    svg: str
+    caption: str
+
+
+def ladder_of(cards: Sequence[Scorecard]) -> Ladder:
+    """The ladder that the decision of a scorecard rests on; that of several is fitted anew, to the largest of them."""
+    largest = max(cards, key=lambda card: (card.subject.params or {}).get("total", 0))
+    if len(cards) == 1:
+        decision = largest.decision
+        if decision is None or decision.scaling is None:
+            evidence = decision.categories[SCALING].evidence if decision is not None else ()
+            told = (
+                "; ".join(evidence) or "no decision was computed, and no ladder of scorecards at several scales given"
+            )
+            return Ladder(svg="", caption=f"{told[:1].upper()}{told[1:]}.")
+        return _fitted(decision.scaling)
+    rule = load_scales(fixtures_dir() / "scales.yaml").get(str(largest.subject.scale))
+    within = load_matrix(fixtures_dir() / "decision.yaml").categories[SCALING].tokens_within
+    built = build_ladder(largest, [card for card in cards if card is not largest], within)
+    fit = None if rule is None else fit_ladder(largest, built, rule)
+    if fit is None:
+        why = [built.lacks or "fewer than two scales of one recipe", *built.left_out]
+        return Ladder(svg="", caption=f"No ladder can be drawn: {'; '.join(why)}.")
+    return _fitted(fit)
+
+
+def _fitted(fit: ScalingFit) -> Ladder:
+    rungs = [
+        Rung(label=point.label, size=point.compute, loss=point.loss, kind="held-out" if point.held_out else "fitted")
+        for point in fit.points
+    ]
+    if (next_ := fit.predicted) is not None:
+        rungs.append(Rung(label=next_.scale, size=next_.compute, loss=next_.loss, kind="predicted", ci95=next_.ci95))
+    floor = fit.irreducible or 0.0
+    svg = draw(rungs, "training compute (FLOP)", lambda flop: floor + fit.coefficient * flop**-fit.exponent)
+    return Ladder(svg=svg, caption=_caption(fit))
+
+
+def _caption(fit: ScalingFit) -> str:
+    """The fit in a sentence, for those who read it and those who cannot see the drawing."""
+    exponent = f"{fit.exponent:.3g}"
+    if fit.exponent_ci95 is not None:
+        exponent += f" (95% {fit.exponent_ci95[0]:.3g} to {fit.exponent_ci95[1]:.3g})"
+    floor = f"{fit.irreducible:.3g} + " if fit.irreducible is not None else ""
+    said = [f"{len(fit.points)} runs at {fit.scales} scales: loss = {floor}{fit.coefficient:.3g} x compute^-{exponent}"]
+    if fit.r2 is not None:
+        said.append(f"R^2 {fit.r2:.3f}")
+    if fit.held_out_error is not None:
+        said.append(f"the largest scale, held out, is mispredicted by {fit.held_out_error:.1%} (open circles)")
+    if (next_ := fit.predicted) is not None:
+        interval = f", 95% {next_.ci95[0]:.3f} to {next_.ci95[1]:.3f}" if next_.ci95 is not None else ""
+        said.append(f"{next_.scale} is predicted at {next_.loss:.3f} nats{interval} (diamond)")
+    return "; ".join([*said, fit.note] if fit.note else said) + "."
 
 
 def draw(rungs: Sequence[Rung], axis: str, curve: Callable[[float], float] | None = None) -> str:

@@ -11,7 +11,8 @@ from gt.resources import fixtures_dir
 from pytest_groundthink.checks import CheckBook
 from pytest_groundthink.pictures import INK, draw
 from pytest_groundthink.report.dashboard import dashboard_of
-from pytest_groundthink.report.html import Illustration, Ladder, dashboard_html, report_html, require_html
+from pytest_groundthink.report.html import Illustration, dashboard_html, report_html, require_html
+from pytest_groundthink.report.ladder import ladder_of
 from pytest_groundthink.report.markdown import dashboard_markdown, report_markdown
 from pytest_groundthink.report.page import page_of
 from pytest_groundthink.report.statefulness import load_conditions
@@ -43,39 +44,43 @@ def require_report(path: Path, option: str) -> None:
         require_html()
 
 
-def write_report(cards: Sequence[Scorecard], book: CheckBook, path: Path) -> None:
+def write_report(cards: Sequence[Scorecard], book: CheckBook, path: Path, notes: Sequence[str] = ()) -> None:
     """Write the report of one scorecard, or the dashboard of several, in the format that the file's name says.
+
+    Args:
+        cards: The scorecards.
+        book: The checks that they are described by.
+        path: Where it goes.
+        notes: What a reader must know of the files that they were read from.
 
     Raises:
         ValueError: If what the format needs is not installed.
         OSError: If it cannot be written.
     """
-    path.write_text(as_html(cards, book) if path.suffix in HTML else as_markdown(cards, book), encoding="utf-8")
+    text = as_html(cards, book, notes) if path.suffix in HTML else as_markdown(cards, book, notes)
+    path.write_text(text, encoding="utf-8")
 
 
-def as_html(cards: Sequence[Scorecard], book: CheckBook) -> str:
-    """The report as one HTML document.
+def as_html(cards: Sequence[Scorecard], book: CheckBook, notes: Sequence[str] = ()) -> str:
+    """The report as one HTML document; arguments as for `write_report`.
 
     Raises:
-        ValueError: If Jinja2 is not installed.
+        ValueError: If Jinja2 or matplotlib is not installed.
     """
     require_html()
     conditions = load_conditions(fixtures_dir() / "statefulness.yaml")
     if len(cards) > 1:
-        return dashboard_html(dashboard_of(cards, book, conditions), _ladder(cards))
-    return report_html(page_of(cards[0], book, conditions), _ladder(cards), _pictures(cards[0]))
+        return dashboard_html(dashboard_of(cards, book, conditions, notes), ladder_of(cards))
+    return report_html(page_of(cards[0], book, conditions, notes), ladder_of(cards), _pictures(cards[0]))
 
 
-def as_markdown(cards: Sequence[Scorecard], book: CheckBook) -> str:
-    """The report as Markdown."""
+def as_markdown(cards: Sequence[Scorecard], book: CheckBook, notes: Sequence[str] = ()) -> str:
+    """The report as Markdown; arguments as for `write_report`."""
     conditions = load_conditions(fixtures_dir() / "statefulness.yaml")
+    caption = ladder_of(cards).caption
     if len(cards) > 1:
-        return dashboard_markdown(dashboard_of(cards, book, conditions), _ladder(cards).caption)
-    return report_markdown(page_of(cards[0], book, conditions), _ladder(cards).caption)
-
-
-def _ladder(cards: Sequence[Scorecard]) -> Ladder:
-    return Ladder(svg="", caption="No ladder of scorecards at several scales was given.")
+        return dashboard_markdown(dashboard_of(cards, book, conditions, notes), caption)
+    return report_markdown(page_of(cards[0], book, conditions, notes), caption)
 
 
 def _pictures(card: Scorecard) -> list[Illustration]:

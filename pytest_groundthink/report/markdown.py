@@ -68,6 +68,7 @@ def dashboard_markdown(board: Dashboard, ladder: str) -> str:
         f"## {len(names)} scorecards",
         _table(("scorecard", "scale", "parameters", "step", "decision", "total", *statuses), overview),
     ]
+    parts += [f"> {plain(note)}" for note in board.notes]
     if board.differences:
         parts += ["### What these runs differ in", _table(("what", *names), [(n, *v) for n, v in board.differences])]
     parts += ["### Scale ladder", plain(ladder)]
@@ -102,6 +103,9 @@ def _decision(decision: Decision, level: int) -> list[str]:
     if decision.blockers:
         parts += [f"{heading} What blocks it", "\n".join(f"1. {plain(blocker)}" for blocker in decision.blockers)]
     parts += [f"{heading} Why", "\n".join(f"- {plain(reason)}" for reason in decision.reasons)]
+    for title, lines in (("What would change it", decision.next_steps), ("How its runs differ", decision.notes)):
+        if lines:
+            parts += [f"{heading} {title}", "\n".join(f"- {plain(line)}" for line in lines)]
     return [*parts, _table(("category", "score", "weight", "evidence"), rows)]
 
 

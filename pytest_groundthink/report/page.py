@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pytest_groundthink.checks import CheckBook
 from pytest_groundthink.report import bands
@@ -87,13 +89,14 @@ class Page:
         return tuple(check for group in self.groups for check in group.checks)
 
 
-def page_of(card: Scorecard, book: CheckBook, conditions: tuple[Condition, ...]) -> Page:
+def page_of(card: Scorecard, book: CheckBook, conditions: tuple[Condition, ...], notes: Sequence[str] = ()) -> Page:
     """The page of a scorecard.
 
     Args:
         card: The scorecard.
         book: The checks that it is described by; a check that is not among them is shown without its description.
         conditions: The conditions of the statefulness report.
+        notes: What a reader must know of the file that it was read from.
     """
     views = [(check.kind, _check(check, book)) for check in card.checks]
     kinds = [*KINDS, *sorted({kind for kind, _ in views} - KINDS.keys())]
@@ -107,7 +110,7 @@ def page_of(card: Scorecard, book: CheckBook, conditions: tuple[Condition, ...])
         headline=outcome or "no decision",
         meaning=MEANING[outcome] if outcome else "not everything that its scale requires was part of the run",
         facts=tuple(subject_facts(card)),
-        warnings=tuple(_warnings(card, book)),
+        warnings=(*notes, *_warnings(card, book)),
         counts=tuple((status.value, card.summary.counts.get(status, 0)) for status in Status),
         decision=card.decision,
         groups=tuple(group for group in groups if group.checks),
@@ -197,6 +200,18 @@ def _warnings(card: Scorecard, book: CheckBook) -> list[str]:
     return said
 
 
+def _flat(heading: str, section: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Name and value of everything in a section, those of the sections within it too."""
+    rows: list[tuple[str, str]] = []
+    for name, value in section.items():
+        if isinstance(value, Mapping):
+            rows += _flat(f"{heading}, {name}", value)
+        elif value is not None:
+            shown = shown_path(value) if name == "path" else f"{value:,}" if type(value) is int else str(value)
+            rows.append((f"{heading}, {name}", shown))
+    return rows
+
+
 def _provenance(card: Scorecard) -> list[tuple[str, str]]:
     """Name and value of everything that says where the figures come from."""
     subject, source = card.subject, card.provenance
@@ -208,9 +223,7 @@ def _provenance(card: Scorecard) -> list[tuple[str, str]]:
         ("tokenizer", subject.tokenizer),
         ("text", subject.corpus),
     ):
-        for name, value in (section or {}).items():
-            shown = shown_path(value) if name == "path" else f"{value:,}" if isinstance(value, int) else str(value)
-            rows.append((f"{heading}, {name}", shown))
+        rows += _flat(heading, section or {})
     rows += [("device", f"{subject.device or 'not loaded'}, {subject.dtype or ''}".strip(", "))]
     rows += [(name, str(value)) for name, value in source.environment.items() if value is not None]
     rows.append(("pytest-groundthink", source.version))

@@ -121,3 +121,28 @@ MIXED = card(
     rate("C1b-lite", 0.40, 0.35, 0.45, detail={"wrong": [WRONG]}),
 )
 """Every verdict, hostile text, a picture, figures of components, and a HOLD."""
+
+
+def rung(scale: str, params: int, loss: float) -> Scorecard:
+    """A run of a ladder: what was trained alike, with its loss on the common text."""
+    return card(
+        judged("L2", Measurement(metric="loss_reduction", value=0.2), Measurement(metric="valid_loss", value=loss)),
+        scale=scale,
+        params={"total": params, "non_embedding": params},
+        tokenizer={"kind": "subword", "vocab_size": 8192, "sha256": "1" * 64},
+        corpus={"name": "prose", "sha256": "2" * 64, "tokens": 1000},
+        checkpoint={
+            "path": f"runs/{scale}",
+            "sha256": f"{params:064d}",
+            "step": 1000,
+            "tokens": 50_000_000,
+            "training": {"optimizer": "adamw", "seed": 0},
+        },
+    )
+
+
+LADDER = [
+    rung(scale, params, 3 + 40 * params**-0.3)
+    for scale, params in (("0.3M", 700_000), ("1M", 1_400_000), ("2M", 2_600_000), ("3.5M", 4_200_000))
+]
+"""Four scales whose loss falls as a power of their size."""

@@ -15,12 +15,13 @@ import msgspec
 import pytest
 
 from pytest_groundthink import scorecard
+from pytest_groundthink.decision import decide
 from pytest_groundthink.report import html
 from pytest_groundthink.report.make import as_html, as_markdown, require_report
 from pytest_groundthink.report_command import report
 from pytest_groundthink.scorecard import Scorecard
 
-from .cards import BOOK, MIXED, card, judged, rate, result
+from .cards import BOOK, LADDER, MATRIX, MIXED, SCALES, card, judged, rate, result
 from .pages import Outline, contrast
 
 LATER = msgspec.structs.replace(
@@ -111,6 +112,7 @@ def test_it_opens_with_the_decision_and_what_blocks_it() -> None:
     titles = [title for _, title in page.headings]
     assert titles[:3] == ["GF-MH@3.5M: HOLD", "What blocks it", "Why"]
     assert [t for level, t in page.headings if level == 2][2:] == [
+        "What would change it",
         "Scores",
         "Scale ladder",
         "Checks",
@@ -270,3 +272,43 @@ def test_markdown_needs_neither_jinja2_nor_matplotlib(tmp_path: Path) -> None:
 def test_a_subject_that_was_never_loaded_has_a_report() -> None:
     bare = card(result("G1a", "NODATA", "never judged"), step=None, params=None, kernels=None, device=None)
     assert "no checkpoint: fresh weights" in Outline(as_html([bare], BOOK)).text
+
+
+def test_a_ladder_is_drawn_from_the_decision_or_from_several_scorecards() -> None:
+    top = LADDER[-1]
+    decision = decide(top, SCALES["3.5M"], MATRIX, BOOK, LADDER[:-1])
+    alone = Outline(as_html([scorecard.decided(top, decision)], BOOK))
+    several = Outline(as_html(LADDER, BOOK))
+    for page in (alone, several):
+        (drawing,) = [a for a in page.all("svg") if a.get("class") == "ladder"]
+        assert "GF-MH@2M 3.4" in drawing["aria-label"]
+        assert "(predicted)" in drawing["aria-label"]
+        assert "4 runs at 4 scales: loss = " in page.text
+        assert "R^2 0.99" in page.text
+        assert "8M is predicted at 3." in page.text
+        assert page.problems == []
+
+
+def test_without_a_ladder_it_says_why() -> None:
+    assert "No ladder can be drawn" in written("several")
+    assert not [a for a in Outline(written("one")).all("svg") if a.get("class") == "ladder"]
+    unlike = msgspec.structs.replace(LADDER[0], subject=msgspec.structs.replace(LADDER[0].subject, tokenizer=None))
+    assert "another tokenizer" in Outline(as_html([LADDER[-1], unlike], BOOK)).text
+
+
+def test_a_file_that_was_changed_is_refused_or_flagged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "out.json"
+    scorecard.write(LATER, path)
+    path.write_text(path.read_text(encoding="utf-8").replace('"seed": 1', '"seed": 2'), encoding="utf-8")
+    with pytest.raises(SystemExit):
+        report(path, output=tmp_path / "out.md")
+    assert "was changed after it was written" in capsys.readouterr().err
+    report(path, output=tmp_path / "out.md", allow_edited=True)
+    assert "was changed after it was written; taken as it is" in (tmp_path / "out.md").read_text(encoding="utf-8")
+
+
+def test_what_would_change_the_answer_is_said() -> None:
+    assert MIXED.decision is not None
+    assert MIXED.decision.next_steps
+    assert all(step in Outline(written("one")).text for step in MIXED.decision.next_steps)
+    assert "### What would change it" in as_markdown([MIXED], BOOK)

@@ -83,7 +83,7 @@ def test_an_edited_scorecard_is_refused_or_flagged(tmp_path: Path, edit: Callabl
     content = json.loads(path.read_text(encoding="utf-8"))
     edit(content)
     path.write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(ValueError, match="was changed after it was written.*--allow-edited"):
+    with pytest.raises(ValueError, match=r"was changed after it was written.*--allow-edited"):
         scorecard.read(path)
     assert scorecard.read_flagged(path, allow_edited=True)[1] == "edited"
 
