@@ -15,7 +15,7 @@ from pytest_groundthink.scaling import ScalingFit
 from pytest_groundthink.scorecard import Scorecard
 
 WIDTH, HEIGHT = 640, 300
-LEFT, RIGHT, TOP, BOTTOM = 56, 620, 16, 256
+LEFT, RIGHT, TOP, BOTTOM = 56, 620, 12, 260
 CURVE_POINTS = 40
 
 
@@ -117,11 +117,14 @@ def draw(rungs: Sequence[Rung], axis: str, curve: Callable[[float], float] | Non
         ]
     losses = [rung.loss for rung in shown] + [end for rung in shown for end in rung.ci95 or () if end > 0]
     losses += [loss for _, loss in path if loss > 0]
-    x, y = _scale(sizes, LEFT + 20, RIGHT - 40), _scale(losses, BOTTOM - 14, TOP + 14)
+    x, y = _scale(sizes, LEFT + 20, RIGHT - 40), _scale(losses, BOTTOM - 14, TOP + 34)
     parts = [f'<path class="frame" d="M{LEFT} {TOP}V{BOTTOM}H{RIGHT}"/>']
     for loss in _ticks(min(losses), max(losses)):
         parts.append(f'<path class="grid" d="M{LEFT} {y(loss):.1f}H{RIGHT}"/>')
         parts.append(f'<text class="tick" x="{LEFT - 6}" y="{y(loss) + 4:.1f}" text-anchor="end">{loss:.3g}</text>')
+    for size, anchor in ((sizes[0], "start"), (sizes[-1], "end")):
+        parts.append(f'<text class="tick" x="{x(size):.1f}" y="{BOTTOM + 16}" text-anchor="{anchor}">{size:.3g}</text>')
+    parts.append(f'<text class="tick" x="{LEFT + 6}" y="{TOP + 6}">loss (nats per token)</text>')
     if path:
         line = "L".join(f"{x(size):.1f} {y(loss):.1f}" for size, loss in path if loss > 0)
         parts.append(f'<path class="curve" d="M{line}"/>')
