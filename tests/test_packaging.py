@@ -28,9 +28,14 @@ PAPERS = [
     "CHANGELOG.md",
     "benchmarks/README.md",
     "docs/bench.md",
+    "docs/ci.md",
     "docs/conversations.md",
+    "docs/examples/own-model/README.md",
+    "docs/extending.md",
     "docs/published-weights.md",
+    "docs/scorecard.md",
     "docs/training.md",
+    "docs/tutorial.md",
 ]
 GPU = re.compile(r"^(nvidia-|cuda-|triton)")
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from pytest_groundthink.report.make import as_html
-from tests.pytest_groundthink.cards import BOOK, LADDER, MIXED
+from tests.pytest_groundthink.report_cards import BOOK, LADDER, MIXED
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")

@@ -10,7 +10,7 @@ from pytest_groundthink.report.reference import reference
 from pytest_groundthink.report_command import checks
 from pytest_groundthink.vocabulary import KINDS
 
-from .cards import BOOK, SCALES
+from .report_cards import BOOK, SCALES
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "checks.md"
 OWN = """\

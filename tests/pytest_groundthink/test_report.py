@@ -21,7 +21,7 @@ from pytest_groundthink.report.make import as_html, as_markdown, require_report
 from pytest_groundthink.report_command import report
 from pytest_groundthink.scorecard import Scorecard
 
-from .cards import BOOK, LADDER, MATRIX, MIXED, SCALES, card, judged, rate, result
+from .report_cards import BOOK, LADDER, MATRIX, MIXED, SCALES, card, judged, rate, result
 from .pages import Outline, contrast
 
 LATER = msgspec.structs.replace(

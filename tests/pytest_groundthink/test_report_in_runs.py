@@ -8,7 +8,7 @@ import pytest
 
 from pytest_groundthink.report import github
 
-from .cards import BOOK, MIXED
+from .report_cards import BOOK, MIXED
 from .projects import ALL_PASS, STATUSES
 
 
