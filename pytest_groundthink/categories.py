@@ -79,9 +79,11 @@ def scaling(ladder: Ladder, fit: ScalingFit | None, category: Category) -> Score
     if fit.scales < category.scales or fit.r2 is None or fit.held_out_error is None:
         return 1, [*evidence, f"fewer than {category.scales} scales show no more than a trend"]
     (clear, straight), (near, close) = category.r2, category.held_out
-    if fit.r2 > straight and fit.held_out_error < close:
-        return 3, evidence
-    return (2 if fit.r2 >= clear or fit.held_out_error < near else 1), evidence
+    if fit.r2 < clear:
+        return 1, evidence  # where losses hardly differ, noise foretells the next one within 10% too
+    if fit.r2 <= straight:
+        return 2, evidence
+    return (3 if fit.held_out_error < close else 2 if fit.held_out_error < near else 1), evidence
 
 
 def resources(card: Scorecard, category: Category) -> Scored:

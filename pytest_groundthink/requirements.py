@@ -74,7 +74,8 @@ def steps_of(card: Scorecard, found: Iterable[Unmet], book: CheckBook) -> list[s
 def command(card: Scorecard) -> str:
     """The command that judges the subject again."""
     path = (card.subject.checkpoint or {}).get("path")
-    parts = ["pytest", "-m", "graduation", "--model", card.subject.label.partition("+")[0]]
+    model = card.subject.label.partition("+")[0].partition("#")[0]
+    parts = ["pytest", "-m", "graduation", "--model", model]
     return shlex.join([*parts, *(["--ckpt", str(path)] if path else []), "--scorecard", "out.json"])
 
 
