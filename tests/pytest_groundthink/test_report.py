@@ -21,8 +21,8 @@ from pytest_groundthink.report.make import as_html, as_markdown, require_report
 from pytest_groundthink.report_command import report
 from pytest_groundthink.scorecard import Scorecard
 
-from .report_cards import BOOK, LADDER, MATRIX, MIXED, SCALES, card, judged, rate, result
 from .pages import Outline, contrast
+from .report_cards import BOOK, LADDER, MATRIX, MIXED, SCALES, card, judged, rate, result
 
 LATER = msgspec.structs.replace(
     card(rate("C1a", 0.99, 0.98, 1.0), rate("C1b-lite", 0.97, 0.95, 0.98), step=200),

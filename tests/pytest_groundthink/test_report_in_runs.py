@@ -8,8 +8,8 @@ import pytest
 
 from pytest_groundthink.report import github
 
-from .report_cards import BOOK, MIXED
 from .projects import ALL_PASS, STATUSES
+from .report_cards import BOOK, MIXED
 
 
 @pytest.fixture(autouse=True)
