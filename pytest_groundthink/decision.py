@@ -45,7 +45,7 @@ def decide(
         name: CategoryScore(score=score, weight=weights[name].weight, evidence=tuple(evidence))
         for name, (score, evidence) in scored.items()
     }
-    found = unmet(card, rule, book, matrix.stop_rate, ladder, fit)
+    found = unmet(card, rule, book, matrix.stop_rate, weights[ARCHITECTURE].log_check, ladder, fit)
     outcome, total = conclude(categories, bool(found), matrix)
     blockers = [one.blocker for one in found]
     steps = [

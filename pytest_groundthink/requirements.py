@@ -33,7 +33,13 @@ class Unmet(msgspec.Struct, frozen=True):
 
 
 def unmet(
-    card: Scorecard, rule: ScaleRule, book: CheckBook, stop_rate: float, ladder: Ladder, fit: ScalingFit | None
+    card: Scorecard,
+    rule: ScaleRule,
+    book: CheckBook,
+    stop_rate: float,
+    log_check: str,
+    ladder: Ladder,
+    fit: ScalingFit | None,
 ) -> list[Unmet]:
     """Everything that the scale requires and that is not shown.
 
@@ -42,10 +48,15 @@ def unmet(
         rule: Requirements of the subject's scale.
         book: Titles and remedies, and which checks exist.
         stop_rate: A required canary below this rate stops.
+        log_check: Check of the training log; where there is a log it is required at every scale, for not to look is no
+            better than to find what is wrong.
         ladder: The runs that may be compared with the subject.
         fit: Their scaling law.
     """
-    by_check = {id_: found for id_ in rule.required if (found := _check(id_, card, book, stop_rate))}
+    required = [*rule.required]
+    if "training_log" in card.subject.capabilities and log_check not in required:
+        required.append(log_check)
+    by_check = {id_: found for id_ in required if (found := _check(id_, card, book, stop_rate))}
     lacking = [capability for capability in rule.capabilities if capability not in card.subject.capabilities]
     more = [
         *([_sabotaged(card.subject.sabotage)] if card.subject.sabotage else []),

@@ -53,6 +53,7 @@ class JudgingSession:
             known = ", ".join(self.book.profiles)
             raise ValueError(f"--gt-profile {self.settings.profile}: no such profile; expected one of {known}")
         self.scales = load_scales(fixtures_dir() / "scales.yaml")
+        self.matrix = load_matrix(fixtures_dir() / "decision.yaml")
         self.plans = self._plan()
         if self.settings.scorecard is not None and not self.is_worker:
             for label in self.plans:
@@ -103,9 +104,15 @@ class JudgingSession:
             for name in (check.kind, *TIERS[TIERS.index(check.tier) :]):
                 item.add_marker(name)
             rule = self.rule(label)
-            if rule is not None and check.id in rule.asked:
+            if rule is not None and (check.id in rule.asked or check.id in self._logs(label)):
                 item.add_marker("graduation")
         self._sort(items)
+
+    def _logs(self, label: str) -> set[str]:
+        """The check of the training log, where the subject has one: the decision looks at it at every scale."""
+        if "training_log" not in self.plans[label].capabilities:
+            return set()
+        return {category.log_check for category in self.matrix.categories.values() if category.log_check}
 
     def _sort(self, items: list[pytest.Item]) -> None:
         """Gates first: what they find makes the long checks moot. Other tests stay where they are."""
@@ -297,8 +304,7 @@ class JudgingSession:
         rule = self.rule(label)
         if rule is None or not (self.graduating or collected >= set(rule.required) & self.book.checks.keys()):
             return card
-        matrix = load_matrix(fixtures_dir() / "decision.yaml")
-        decision = decide(card, rule, matrix, self.book, self.ladders[label])
+        decision = decide(card, rule, self.matrix, self.book, self.ladders[label])
         return scorecard.decided(card, decision)
 
     def _calls_for_failure(self) -> bool:

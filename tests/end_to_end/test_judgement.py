@@ -27,7 +27,7 @@ def test_a_healthy_model_passes_and_its_true_verdict_is_hold(
     result = real.runpytest("-m", "graduation", *subject_options, "--scorecard", "out.json")
     scored = card(real)
     found = statuses(scored)
-    checks = "G0 G1a G1b G1c G1d G1e G2 G3 G3.5 G4 S0 S1 S2 S3 S4 D1 D2 D3 D4 L1 L2 L3 R1 C1a C1b-lite"
+    checks = "G0 G1a G1b G1c G1d G1e G2 G3 G3.5 G4 S0 S1 S2 S3 S4 D1 D2 D3 D4 L1 L2 L3 L4 R1 C1a C1b-lite"
     assert list(found) == checks.split()
     told = {check["id"]: check["reason"] for check in scored["checks"]}
     for id_, status in found.items():

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+TRAINING = {"hashes": {"text": "3" * 64}, "seed": 0, "lr": 0.001}
 TEXT = frozenset({"tokenizer", "subword_tokenizer"})
 HYBRID = frozenset({"kernels", "states", "two_components", "streaming", "generation"}) | TEXT
 MODELS = {
@@ -38,7 +39,7 @@ def plan_subject(request: Any) -> SimpleNamespace:
         request=request,
         spec=SimpleNamespace(name=name, variant=variant, scale=scale),
         capabilities=MODELS[variant] | trained,
-        checkpoint=None,
+        checkpoint=SimpleNamespace(path=Path(request.ckpt)) if request.ckpt else None,
     )
 
 
@@ -52,7 +53,7 @@ class Subject:
             "model": self.plan.spec.name,
             "scale": self.plan.spec.scale,
             "params": {"total": 4_200_000, "non_embedding": 3_100_000},
-            "checkpoint": {"path": request.ckpt, "sha256": "0" * 64, "step": 100, "tokens": 6400}
+            "checkpoint": {"path": request.ckpt, "sha256": "0" * 64, "step": 100, "tokens": 6400, "training": TRAINING}
             if request.ckpt
             else None,
             "tokenizer": {"kind": "bpe", "vocab_size": 8192, "sha256": "1" * 64},

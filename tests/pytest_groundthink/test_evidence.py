@@ -100,6 +100,16 @@ def test_no_missing_check_ever_raises_the_outcome(scale: str, data: st.DataObjec
         assert RANK[decision_of(after, []).outcome] <= RANK[decision_of(before, others).outcome]
 
 
+@pytest.mark.parametrize("status", ["missing", "NODATA"])
+def test_a_log_that_is_there_and_was_not_looked_at_holds(status: str) -> None:
+    card, others = evidence("3.5M", capabilities=("subword_tokenizer", "training_log"))
+    assert decision_of(changed(card, check("L4", "FAIL")), others).outcome == "HOLD"
+    hidden = without(card, "L4") if status == "missing" else changed(card, check("L4", status, reason="damaged"))
+    decision = decision_of(hidden, others)
+    assert decision.outcome == "HOLD"
+    assert said(decision.blockers, "L4")
+
+
 @settings(deadline=None)
 @given(st.sampled_from(DECIDED), st.sampled_from(["params", "checkpoint", "tokenizer", "corpus", "scale"]))
 def test_no_missing_fact_about_the_subject_ever_raises_the_outcome(scale: str, name: str) -> None:
