@@ -84,8 +84,10 @@ def as_markdown(cards: Sequence[Scorecard], book: CheckBook, notes: Sequence[str
 
 
 def _pictures(card: Scorecard) -> list[Illustration]:
-    """The pictures of a scorecard, in the text colour of the page that they are put into."""
+    """The pictures of a scorecard, their words in the text colour of the page that they are put into."""
     return [
-        Illustration(title=picture.title, svg=_METADATA.sub("", picture.svg).replace(INK, "currentColor"))
+        Illustration(
+            title=picture.title, svg=_METADATA.sub("", picture.svg).replace(f"fill: {INK}", "fill: currentColor")
+        )
         for picture in draw(card)
     ]

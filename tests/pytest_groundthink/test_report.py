@@ -16,6 +16,7 @@ import pytest
 
 from pytest_groundthink import scorecard
 from pytest_groundthink.decision import decide
+from pytest_groundthink.pictures import INK
 from pytest_groundthink.report import html
 from pytest_groundthink.report.make import as_html, as_markdown, require_report
 from pytest_groundthink.report_command import report
@@ -312,3 +313,9 @@ def test_what_would_change_the_answer_is_said() -> None:
     assert MIXED.decision.next_steps
     assert all(step in Outline(written("one")).text for step in MIXED.decision.next_steps)
     assert "### What would change it" in as_markdown([MIXED], BOOK)
+
+
+def test_words_in_pictures_have_the_text_colour_of_the_page() -> None:
+    styles = [a.get("style", "") for a in Outline(written("one")).all("text")]
+    assert [style for style in styles if "fill: currentColor" in style]
+    assert not [style for style in styles if f"fill: {INK}" in style]
