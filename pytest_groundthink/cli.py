@@ -16,6 +16,7 @@ from pytest_groundthink.compare_command import compare as compare_command
 from pytest_groundthink.data_command import data
 from pytest_groundthink.history_command import history
 from pytest_groundthink.presets import lay_under
+from pytest_groundthink.report_command import checks, report
 
 app = App(
     name="groundthink",
@@ -26,6 +27,8 @@ app = App(
 app.command(data)
 app.command(compare_command)
 app.command(history)
+app.command(report)
+app.command(checks)
 
 
 @app.command

@@ -18,7 +18,8 @@ from pytest_groundthink.sealing import Integrity
 
 EXIT_STATUS = {"GO": 0, "CAUTION": 10, "HOLD": 20}
 BAD_INPUT = 4
-_FLAGS = {"edited": "was changed after it was written", "unsigned": "has no hash that tells whether it was changed"}
+FLAGS = {"edited": "was changed after it was written", "unsigned": "has no hash that tells whether it was changed"}
+"""What is wrong with a scorecard file that is not what was written."""
 
 
 class Given(msgspec.Struct, frozen=True):
@@ -100,7 +101,7 @@ def decide_files(
 def _notes(given: Sequence[Given], chosen: Given, book: CheckBook) -> list[str]:
     """What a reader must know before the decision: edited files, other thresholds, and how the scorecards differ."""
     card = chosen.card
-    notes = [f"{one.path}: {_FLAGS[one.integrity]}; taken as it is" for one in given if one.integrity != "intact"]
+    notes = [f"{one.path}: {FLAGS[one.integrity]}; taken as it is" for one in given if one.integrity != "intact"]
     used = card.provenance.thresholds
     if used.sha256 != book.sha256:
         notes.append(

@@ -51,6 +51,10 @@ _LONG: dict[str, dict[str, Any]] = {
     "--gt-checks": {"metavar": "FILE", "help": "checks of your own, laid over the shipped checks.yaml"},
     "--gt-seed": {"type": int, "metavar": "N", "help": "seed of everything drawn (default: 0)"},
     "--gt-fresh": {"action": "store_true", "default": None, "help": "measure anew what an earlier run has cached"},
+    "--gt-report": {
+        "metavar": "FILE.html",
+        "help": "write a report for people here, as one HTML file or, as FILE.md, as Markdown",
+    },
     "--gt-require-kernels": {
         "action": "store_true",
         "default": None,
@@ -80,6 +84,7 @@ class Settings:
     subjects: tuple[tuple[str | None, str | None], ...]
     """Model and checkpoint of every subject."""
     scorecard: Path | None
+    report: Path | None
     device: str
     dtype: str
     scale: str | None
@@ -109,10 +114,11 @@ class Settings:
             ckpts = _one_each(models, ckpts)
         count = max(len(models), len(ckpts), 1)
         there = config.invocation_params.dir
-        scorecard, checks = get("gt_scorecard"), get("gt_checks")
+        scorecard, report, checks = get("gt_scorecard"), get("gt_report"), get("gt_checks")
         return cls(
             subjects=tuple(zip(models or [None] * count, ckpts or [None] * count, strict=True)),
             scorecard=there / scorecard if scorecard else None,
+            report=there / report if report else None,
             device=get("gt_device") or "auto",
             dtype=get("gt_dtype") or "float32",
             scale=get("gt_scale"),

@@ -59,6 +59,10 @@ class JudgingSession:
         if self.settings.scorecard is not None and not self.is_worker:
             for label in self.plans:
                 scorecard.require_writable(self.scorecard_path(label, self.settings.scorecard))
+        if self.settings.report is not None and not self.is_worker:
+            from pytest_groundthink.report.make import require_report
+
+            require_report(self.settings.report, "--gt-report")
         self.ladders = {label: self._ladder(plan) for label, plan in self.plans.items()}
         self.progress = Progress(config)
         self.collector = Collector(self.book.checks, self.plans, self.settings.profile)
@@ -67,6 +71,7 @@ class JudgingSession:
         self._capabilities: dict[str, frozenset[str]] = {}
         self.write_errors: list[str] = []
         self.history = self._history()
+        self.report_written: Path | None = None
 
     def parametrize(self, metafunc: pytest.Metafunc, check_id: str) -> None:
         """Run a check's test once for each subject.
@@ -216,8 +221,28 @@ class JudgingSession:
                     self.history.add(card)
                 except ValueError as error:
                     self.write_errors.append(f"the scorecard was not recorded: {error}")
+        self._report()
         if session.exitstatus == pytest.ExitCode.OK and (self.write_errors or self._calls_for_failure()):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _report(self) -> None:
+        """Write what people read, where it was asked for: `--gt-report`, and the summary of a GitHub job."""
+        from pytest_groundthink.report import github, make
+
+        if not self.cards:
+            return
+        cards = list(self.cards.values())
+        if self.settings.report is not None:
+            try:
+                make.write_report(cards, self.book, self.settings.report)
+                self.report_written = self.settings.report
+            except (OSError, ValueError) as error:
+                self.write_errors.append(f"the report {self.settings.report} could not be written: {error}")
+        if (summary := github.summary_path()) is not None:
+            try:
+                github.add_summary(make.as_markdown(cards, self.book), summary)
+            except OSError as error:
+                self.write_errors.append(f"the job summary {summary} could not be written: {error.strerror or error}")
 
     def scorecard_path(self, label: str, path: Path) -> Path:
         """Where the scorecard of a subject goes."""

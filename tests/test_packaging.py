@@ -27,12 +27,7 @@ PAPERS = [
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "benchmarks/README.md",
-    "docs/bench.md",
-    "docs/compare.md",
-    "docs/conversations.md",
-    "docs/history.md",
-    "docs/published-weights.md",
-    "docs/training.md",
+    *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")),
 ]
 GPU = re.compile(r"^(nvidia-|cuda-|triton)")
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from io import StringIO
-from pathlib import Path
 
-import msgspec
 import pytest
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -14,6 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pytest_groundthink.checks import CheckBook
+from pytest_groundthink.report import github
+from pytest_groundthink.report.words import subject_facts, verdict_word, wrong_answers
 from pytest_groundthink.scorecard import CheckResult, Decision, Scorecard
 from pytest_groundthink.session import JudgingSession
 from pytest_groundthink.verdict import Status
@@ -50,13 +50,17 @@ def summarize(reporter: pytest.TerminalReporter, session: JudgingSession) -> Non
         reporter.write_line(text.rstrip())
     for label, card in session.cards.items():
         reporter.write_sep("=", f"groundthink: {label}")
-        _print(reporter, _heading(card), table(card, session.book), *scores(card), *wrong_answers(card))
+        _print(reporter, _heading(card), table(card, session.book), *scores(card), *wrong_table(card))
         if card.decision is not None:
             _print(reporter, panel(card.decision))
         if session.settings.scorecard is not None:
             reporter.write_line(f"scorecard: {session.scorecard_path(label, session.settings.scorecard)}")
     if session.history is not None:
         reporter.write_line(f"history: {session.history.path}")
+    if session.report_written is not None:
+        reporter.write_line(f"report: {session.report_written}")
+    for line in github.commands(session.cards.values(), session.book) if github.running() else ():
+        reporter.write_line(line)
     for problem in session.write_errors:
         reporter.write_line(problem, red=True)
     if session.settings.fail_on in ("caution", "hold") and not any(card.decision for card in session.cards.values()):
@@ -98,37 +102,18 @@ def scores(card: Scorecard) -> tuple[RenderableType, ...]:
     return (Padding(Text(f"scores: {', '.join(shown)}"), (1, 0, 0, 0)),) if shown else ()
 
 
-class WrongAnswer(msgspec.Struct, frozen=True):
-    """One of the answers that a measurement's `detail` keeps under `wrong`."""
-
-    said: str
-    asked: str
-    expected: list[str]
-    got: str
-    why: str
-
-
-def wrong_answers(card: Scorecard) -> tuple[RenderableType, ...]:
+def wrong_table(card: Scorecard) -> tuple[RenderableType, ...]:
     """A few answers for each check that did not pass and kept some; nothing if there is none."""
     grid = Table(box=None, padding=(0, 1, 0, 0), expand=True, header_style="bold")
     grid.add_column("wrong", no_wrap=True)
     for heading, ratio in (("said", 2), ("asked", 2), ("expected", 1), ("got", 1)):
         grid.add_column(heading, ratio=ratio, overflow="fold")
     for check in card.checks:
-        kept = [] if check.status is Status.PASS else [_as_wrong(one.detail.get("wrong")) for one in check.measurements]
-        for one in next(filter(None, kept), [])[:WRONG_SHOWN]:
+        for one in [] if check.status is Status.PASS else wrong_answers(check)[:WRONG_SHOWN]:
             got = " ".join(one.got.split())[:GOT_SHOWN]
             answer = Text.assemble(got, (f" ({one.why})" if got else f"({one.why})", "dim"))
             grid.add_row(check.id, Text(one.said), Text(one.asked), Text(", ".join(one.expected)), answer)
     return (Padding(grid, (1, 0, 0, 0)),) if grid.row_count else ()
-
-
-def _as_wrong(kept: object) -> list[WrongAnswer]:
-    """Wrong answers; none where a user's own check keeps something else under that name."""
-    try:
-        return msgspec.convert(kept, list[WrongAnswer])
-    except msgspec.ValidationError:
-        return []
 
 
 def panel(decision: Decision) -> Panel:
@@ -158,31 +143,13 @@ def panel(decision: Decision) -> Panel:
 
 
 def _heading(card: Scorecard) -> RenderableType:
-    subject = card.subject
-    parts = []
-    if subject.params:
-        parts.append(f"{subject.params.get('total', 0):,} parameters")
-    if subject.checkpoint:
-        step = subject.checkpoint.get("step")
-        path = Path(str(subject.checkpoint.get("path")))
-        shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-        parts.append(f"checkpoint {shown}" + (f" (step {step:,})" if step else ""))
-    else:
-        parts.append("no checkpoint: fresh weights")
-    parts += [str(part) for part in (subject.device, subject.dtype) if part]
-    if subject.sabotage:
-        parts.append(f"sabotaged: {subject.sabotage}")
-    profile = card.provenance.thresholds.profile
     incomplete = "" if card.summary.complete else "  INCOMPLETE: the run was cut short"
-    return Padding(Text(", ".join([*parts, f"profile {profile}"]) + incomplete, overflow="fold"), (0, 0, 1, 0))
+    return Padding(Text(", ".join(subject_facts(card)) + incomplete, overflow="fold"), (0, 0, 1, 0))
 
 
 def _status(check: CheckResult) -> Text:
-    if not check.applicable:
-        return Text("n/a", style="dim")
-    if check.error:
-        return Text("NODATA!", style=_COLOURS["NODATA"])
-    return _coloured(check.status)
+    word = verdict_word(check)
+    return Text(word, style="dim" if word == "n/a" else _COLOURS[check.status])
 
 
 def _coloured(status: Status | None) -> Text:

@@ -1,0 +1,3 @@
+"""Makes `--model small-gru` known."""
+
+import recurrent  # noqa: F401
