@@ -48,3 +48,15 @@ def test_states_are_coupled_to_the_loss(subject: Subject, judge: Judge) -> None:
 def test_information_flows_through_both_states(subject: Subject, judge: Judge) -> None:
     """Each component's state has a share in what the text before does to the logits."""
     judge(probes.components.flow_share(subject))
+
+
+@check("D7")
+def test_the_output_depends_on_what_was_read_long_before(subject: Subject, judge: Judge) -> None:
+    """A block of tokens changes the predictions 64 tokens later; the maps of blocks and layers are recorded."""
+    judge(probes.maps.maps(subject))
+
+
+@check("Q1")
+def test_it_generates_text(subject: Subject, judge: Judge) -> None:
+    """Samples for fixed prompts, with their diversity, repetition and entropy, are recorded."""
+    judge(probes.samples.samples(subject))

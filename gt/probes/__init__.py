@@ -9,7 +9,9 @@ from gt.probes import (
     gradients,
     kernels,
     learning,
+    maps,
     needles,
+    samples,
     states,
     training_runs,
 )
@@ -23,7 +25,9 @@ __all__ = [
     "gradients",
     "kernels",
     "learning",
+    "maps",
     "needles",
+    "samples",
     "states",
     "training_runs",
 ]

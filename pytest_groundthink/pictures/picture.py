@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -50,7 +51,14 @@ class Picture:
         text = self._rendered("svg").decode()
         text = text[text.index("<svg") :].strip()
         # Several pictures share a page, and with it the space of ids.
-        text = re.sub(r'\bid="', f'id="{self.name}-', text)
+        seen: Counter[str] = Counter()
+
+        def unique(found: re.Match[str]) -> str:
+            seen[found[1]] += 1  # two images of the same pixels have the same id
+            again = f"-{seen[found[1]]}" if seen[found[1]] > 1 else ""
+            return f'id="{self.name}-{found[1]}{again}"'
+
+        text = re.sub(r'\bid="([^"]+)"', unique, text)
         text = re.sub(r'(url\(|href=")#', rf"\1#{self.name}-", text)
         start = text.index(">") + 1
         opening = text[: start - 1] + f' role="img" aria-labelledby="{self.name}-title {self.name}-alt">'

@@ -93,7 +93,9 @@ def probe(subject: Any, check: str) -> Probed:
         gradients,
         kernels,
         learning,
+        maps,
         needles,
+        samples,
         states,
         training_runs,
     )
@@ -121,6 +123,8 @@ def probe(subject: Any, check: str) -> Probed:
         "D4": diagnostics.information_flow,
         "D5": components.coupling,
         "D6": components.flow_share,
+        "D7": maps.maps,
+        "Q1": samples.samples,
         "L1": learning.overfit,
         "L2": learning.naive_baseline,
         "L3": training_runs.resuming,

@@ -14,7 +14,7 @@ from pytest_groundthink.options import selects
 REQUIRED = (
     "G0 G1a G1b G1c G1d G1e G2 G3 G3.5 G4 S0 S1 S2 S3 S4 D1 D2 D3 D4 L1 L2 L3 C1a C1b-lite"  # at 3.5M
 ).split()
-ALL_IDS = [*REQUIRED, *"D1-long D5 D6 L4 L5 LRD LRD-1M NIAH NIAH-16K C1b C1c C1d C4a C5a".split()]
+ALL_IDS = [*REQUIRED, *"D1-long D5 D6 D7 Q1 L4 L5 LRD LRD-1M NIAH NIAH-16K C1b C1c C1d C4a C5a".split()]
 
 
 @pytest.fixture
