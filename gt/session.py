@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from random import Random
 from typing import NamedTuple, Self
 
 import torch
@@ -142,7 +143,8 @@ class Sessions:
         for state, logits in self._slices():
             rows = list(range(begun, begun + len(logits)))
             begun += len(rows)
-            draws = [torch.Generator().manual_seed((seed << 32) + row) for row in rows]
+            # A generator knows 32 bits of its seed.
+            draws = [torch.Generator().manual_seed(Random(f"{seed}/{row}").getrandbits(32)) for row in rows]
             for _ in range(max_tokens):
                 log_p = logits.float().log_softmax(-1)
                 entropies: list[float] = (-log_p.exp() * log_p.where(log_p > -torch.inf, 0)).sum(-1).tolist()

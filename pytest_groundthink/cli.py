@@ -14,6 +14,7 @@ from gt.bench.config import BenchConfig
 from gt.training.config import TrainConfig
 from pytest_groundthink.data_command import data
 from pytest_groundthink.presets import lay_under
+from pytest_groundthink.trace_command import trace
 
 app = App(
     name="groundthink",
@@ -22,6 +23,7 @@ app = App(
 )
 
 app.command(data)
+app.command(trace)
 
 
 @app.command

@@ -30,6 +30,7 @@ PAPERS = [
     "docs/bench.md",
     "docs/conversations.md",
     "docs/published-weights.md",
+    "docs/trace.md",
     "docs/training.md",
 ]
 GPU = re.compile(r"^(nvidia-|cuda-|triton)")

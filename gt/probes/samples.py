@@ -111,9 +111,8 @@ def generate(
     prompts: Sequence[str],
     temperature: float,
     seed: int,
-    max_tokens: int = TOKENS,
 ) -> Generated:
-    """Continue prompts, and count what is in the continuations.
+    """Continue prompts by 64 tokens, and count what is in the continuations.
 
     Args:
         model: A model that streams.
@@ -121,11 +120,10 @@ def generate(
         prompts: What to continue.
         temperature: 0 for greedy decoding.
         seed: Of the draws.
-        max_tokens: Most tokens of each.
     """
     sessions = Sessions(model, tokenizer, len(prompts))
     sessions.feed(prompts)
-    drawn = [_ended(one, tokenizer.end_of_text) for one in sessions.sample(max_tokens, temperature, seed)]
+    drawn = [_ended(one, tokenizer.end_of_text) for one in sessions.sample(TOKENS, temperature, seed)]
     found = tuple(
         Sample(
             prompt=prompt,

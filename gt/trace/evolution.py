@@ -20,10 +20,10 @@ from gt.probes.recurrent import recurrent
 Z = 3.5
 """Robust z-score from which a change is abrupt (Iglewicz and Hoaglin 1993, How to Detect and Handle Outliers)."""
 
-AROUND = 4
-"""Changes before and as many after one that it is compared with: states begin at zero, and change less and less."""
+BEFORE, LEAST_BEFORE = 8, 4
+"""Changes before one that it is compared with, and fewest: states begin at zero, and change less and less."""
 
-FEWEST = 9
+FEWEST = 12
 """Changes without which no spread is known."""
 
 LEAST_SPREAD = 0.05
@@ -109,18 +109,19 @@ def evolve(model: nn.Module, tokens: Sequence[int], places: Sequence[int], has_g
 
 
 def shifts(evolution: Evolution) -> list[Shift]:
-    """Where a component's state changes abruptly.
+    """Where a component's state begins to change abruptly.
 
-    The logarithm of each change is compared with the median of its neighbours, four before and four after; what it lies
-    above that, divided by the spread of all these differences (1.4826 times their median absolute value, at least
-    0.05), is its z-score. From 3.5 up, a change is abrupt. Places must lie equally far apart; the last stretch, which
-    may be shorter, changes less. With fewer than nine changes nothing is said.
+    The logarithm of each change, less the median of those of the eight changes before it (at least four), is a
+    difference; its robust z-score is its distance from the median of all differences, over 1.4826 times their median
+    absolute deviation (at least 0.05). From 3.5 up a change is abrupt; of several in a row the first is given. Places
+    must lie equally far apart. With fewer than twelve changes nothing is said.
     """
     found: list[Shift] = []
     for component, changes in evolution.changes.items():
-        for place, z in enumerate(_scores(changes)):
+        scores = _scores(changes)
+        for place, z in enumerate(scores):
             change = changes[place]
-            if change is None or not z >= Z:
+            if change is None or not z >= Z or (place and scores[place - 1] >= Z):
                 continue
             layers = [layer[place] or 0.0 for layer in evolution.by_layer[component]]
             usual = [statistics.median(value or 0.0 for value in layer) for layer in evolution.by_layer[component]]
@@ -138,8 +139,9 @@ def _scores(changes: Sequence[float | None]) -> list[float]:
         return [math.nan] * len(logs)
     above: list[float] = []
     for place, value in enumerate(logs):
-        near = [*logs[max(0, place - AROUND) : place], *logs[place + 1 : place + 1 + AROUND]]
-        near = [one for one in near if one == one]
-        above.append(value - statistics.median(near) if near else math.nan)
-    spread = max(LEAST_SPREAD, 1.4826 * statistics.median(abs(one) for one in above if one == one))
-    return [one / spread for one in above]
+        before = [one for one in logs[max(0, place - BEFORE) : place] if one == one]
+        above.append(value - statistics.median(before) if len(before) >= LEAST_BEFORE else math.nan)
+    compared = [one for one in above if one == one]
+    middle = statistics.median(compared)
+    spread = max(LEAST_SPREAD, 1.4826 * statistics.median(abs(one - middle) for one in compared))
+    return [(one - middle) / spread for one in above]

@@ -53,7 +53,7 @@ def draw_course(name: str, title: str, data: CourseData, unit: str = "tokens") -
         for column, (component, part) in enumerate(data.components.items()):
             shifted: Rows = [[None] * len(part.norm[0]), *part.cosine]  # the first place has none before it
             for row, (rows, label, limits) in enumerate(
-                ((part.norm, "norm", _log_limits(part.norm)), (shifted, "cosine with the one before", {"vmax": 1}))
+                ((part.norm, "norm", _log_limits(part.norm)), (shifted, "cosine to previous", {"vmax": 1}))
             ):
                 one = axes[row][column]
                 heatmap(figure, one, _turned(rows), label=label, **limits)
