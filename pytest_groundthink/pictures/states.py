@@ -48,7 +48,7 @@ def draw_course(name: str, title: str, data: CourseData, unit: str = "tokens") -
         unit: What places are counted in.
     """
     names = list(data.components)
-    layers = max(len(part.norm[0]) for part in data.components.values())
+    layers = max(6, *(len(part.norm[0]) for part in data.components.values()))  # room for the labels
     with canvas(2, len(names), width=1 + 3.4 * len(names), height=1.6 + 0.24 * layers) as (figure, axes):
         for column, (component, part) in enumerate(data.components.items()):
             shifted: Rows = [[None] * len(part.norm[0]), *part.cosine]  # the first place has none before it

@@ -79,13 +79,13 @@ def _episodes(trace: ConversationTrace) -> Picture:
         texts.append(
             ["" if answer is None else "✓" if answer.right else "✗" if answer.rival else "-" for answer in own]
         )
-    with canvas(width=2.6 + 0.45 * turns, height=1.2 + 0.32 * len(facts)) as (figure, ((axes,),)):
+    with canvas(width=max(4.8, 2.6 + 0.45 * turns), height=1.2 + 0.32 * len(facts)) as (figure, ((axes,),)):
         image = heatmap(figure, axes, values, label="preferred by (nats)", vmin=-5, vmax=5)
         write_in_cells(image, texts)
         labels = [f"{fact.name} ({fact.kind})" if fact.kind != "fact" else fact.name for fact in facts]
         axes.set_yticks(range(len(facts)), labels)
         axes.set_xticks(range(turns), [str(turn) for turn in range(1, turns + 1)])
-        axes.set_xlabel("turns read (✓ answered, ✗ a rival is named, - neither)")
+        axes.set_xlabel("turns read (✓ answered, ✗ rival, - neither)")
     told = []
     for fact in facts:
         asked = [answer for answer in trace.episodes.answers if answer.fact == fact.name]
@@ -109,6 +109,7 @@ def _persona(trace: ConversationTrace) -> Picture:
                 color=COLORS[number % len(COLORS)], linestyle=STYLES[number % len(STYLES)],
             )  # fmt: skip
         axes.axhline(0, color=INK, linewidth=0.6)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set(xlabel="turns read", ylabel="left of the persona's trace")
         axes.legend(loc="best")
     told = "; ".join(f"{component} {left[-1]:.2f}" for component, left in trace.episodes.traces.items())
