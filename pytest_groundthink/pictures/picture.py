@@ -147,6 +147,7 @@ def heatmap(figure: Figure, axes: Any, values: list[list[float | None]], *, labe
     image = axes.imshow(grid, aspect="auto", interpolation="nearest", **limits)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
+    axes.yaxis.get_major_locator().set_params(integer=True)
     bar = figure.colorbar(image, ax=axes, label=label, pad=0.02)
     bar.outline.set_visible(False)
     return image
@@ -157,6 +158,8 @@ def write_in_cells(image: Any, texts: list[list[str]]) -> None:
     values = image.get_array()
     for row, own in enumerate(texts):
         for column, text in enumerate(own):
+            if not text:
+                continue  # the cell may have no value, and so no colour
             red, green, blue, _ = image.cmap(image.norm(values[row, column]))
             bright = 0.299 * red + 0.587 * green + 0.114 * blue > 0.5
             image.axes.text(

@@ -44,7 +44,10 @@ TEXT = TextTrace(
 TALK = ConversationTrace(
     conversation=Conversation(
         turns=(Turn(user="Your name is Ann.", assistant="Okay."), Turn(user="Hm.", assistant="I see.")),
-        facts=(Fact(name="name", kind="persona", turn=1, question="Who?", answer="Ann", rivals=("Bo",)),),
+        facts=(
+            Fact(name="name", kind="persona", turn=1, question="Who?", answer="Ann", rivals=("Bo",)),
+            Fact(name="sound", turn=2, question="What?", answer="Hm", rivals=("Ha",)),
+        ),
     ),
     text=TEXT,
     turns=EVOLUTION,
@@ -54,6 +57,7 @@ TALK = ConversationTrace(
         answers=[
             Answer(turn=1, fact="name", text="Ann.", right=True, margin=3.0),
             Answer(turn=2, fact="name", text="Bo.", right=False, margin=-1.0, rival="Bo"),
+            Answer(turn=2, fact="sound", text="What?", right=False, margin=0.5),
         ],
         drifts=[Drift(fact="name", kind="persona", turn=2, what="changed", text="Bo.")],
         traces={"rwkv": [1.0, 0.25]},
