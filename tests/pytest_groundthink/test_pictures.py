@@ -71,7 +71,7 @@ SAID = {
     "sps-turns": ["1 turns 90.0% of 40; 20 turns 30.0% of 40"],
     "g4-gate": ["layer 0 0.50; layer 1 0.70"],
     "d1-course": [
-        "3 places 32 tokens",
+        "(3 places up to 128 tokens)",
         "rwkv: the mean norm goes from 3 to 7, and neighbours have a mean cosine of 0.85",
     ],
     "d2-live": [
@@ -146,9 +146,10 @@ def test_a_picture_can_be_put_into_a_page(pictures: dict[str, Picture], name: st
     assert len(ids) == len(set(ids))
     assert all(one.startswith(f"{name}-") for one in ids)
     assert set(re.findall(r'(?:url\(|href=")#([^")]+)', svg)) <= set(ids)
-    # Text is black unless it says otherwise, and black cannot be read on a dark ground.
+    # Text is black unless it, or the group of a formula that it belongs to, says otherwise.
+    parents = {child: parent for parent in root.iter() for child in parent}
     for text in root.iter("{http://www.w3.org/2000/svg}text"):
-        style = text.get("style", "") + text.get("fill", "")
+        style = f"{text.get('style', '')} {parents[text].get('style', '')}"
         assert re.search(r"fill: #(7d7d7d|101010|f5f5f5)", style), style
 
 
