@@ -21,7 +21,7 @@ class Course:
 
     def __init__(self) -> None:
         self._places: list[int] = []
-        self._before: dict[str, Tensor] = {}
+        self._before: dict[str, tuple[Tensor, Tensor]] = {}
         self._norms: dict[str, list[Any]] = {}
         self._cosines: dict[str, list[Any]] = {}
 
@@ -30,12 +30,13 @@ class Course:
         self._places.append(place)
         for component, part in recurrent(state).items():
             rows_BLN = part.flatten(2)
-            self._norms.setdefault(component, []).append(rounded(rows_BLN.norm(dim=-1).mean(0)))
-            before = self._before.get(component)
-            if before is not None:
-                cosine = F.cosine_similarity(rows_BLN, before, dim=-1).mean(0)
-                self._cosines.setdefault(component, []).append(rounded(cosine, 4))
-            self._before[component] = rows_BLN
+            norms_BL = rows_BLN.norm(dim=-1)
+            self._norms.setdefault(component, []).append(rounded(norms_BL.mean(0)))
+            if component in self._before:
+                before_BLN, before_BL = self._before[component]
+                cosine_BL = torch.einsum("bln,bln->bl", rows_BLN, before_BLN) / (norms_BL * before_BL)
+                self._cosines.setdefault(component, []).append(rounded(cosine_BL.mean(0), 4))
+            self._before[component] = rows_BLN, norms_BL
 
     def detail(self) -> dict[str, Any]:
         """JSON: `places`, and by component `norm` [places][layers] and `cosine` with the place before, one row less."""
