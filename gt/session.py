@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Self
+from random import Random
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,13 @@ MAX_TOKENS = 8192  # per call: what a model holds while it reads does not grow w
 
 _End = tuple[list[int], ModelState, Tensor]
 """Where some conversations are: their rows, states and next-token logits."""
+
+
+class Sampled(NamedTuple):
+    """Tokens that were drawn, and the entropy in nats of what each was drawn from, at temperature 1."""
+
+    tokens: list[int]
+    entropies: list[float]
 
 
 class Sessions:
@@ -112,6 +120,57 @@ class Sessions:
                     break
         self._move_to(ends)
         return [self.tokenizer.decode(self._until_end(row)) for row in rows]
+
+    @torch.no_grad()
+    def sample(self, max_tokens: int, temperature: float, seed: int = 0) -> list[Sampled]:
+        """Tokens drawn one after another in every conversation, which moves on with them, also past an end of text.
+
+        Args:
+            max_tokens: Tokens to draw.
+            temperature: What logits are divided by; at 0 the likeliest token is taken.
+            seed: Of the draws; a conversation draws the same whatever conversations are beside it.
+
+        Raises:
+            ValueError: If nothing was fed yet, no token is asked for, or the temperature is negative.
+        """
+        if max_tokens < 1 or not temperature >= 0:
+            raise ValueError(
+                f"got {max_tokens} tokens at temperature {temperature}: expected at least 1 token, and 0 or more"
+            )
+        found = [Sampled([], []) for _ in range(self.count)]
+        ends: list[_End] = []
+        begun = 0
+        for state, logits in self._slices():
+            rows = list(range(begun, begun + len(logits)))
+            begun += len(rows)
+            # A generator knows 32 bits of its seed.
+            draws = [torch.Generator().manual_seed(Random(f"{seed}/{row}").getrandbits(32)) for row in rows]
+            for _ in range(max_tokens):
+                log_p = logits.float().log_softmax(-1)
+                entropies: list[float] = (-log_p.exp() * log_p.where(log_p > -torch.inf, 0)).sum(-1).tolist()
+                chosen = logits.argmax(-1)
+                if temperature:
+                    p = (log_p / temperature).softmax(-1).cpu()
+                    chosen = torch.cat([torch.multinomial(p[i], 1, generator=one) for i, one in enumerate(draws)])
+                for row, token, entropy in zip(rows, chosen.tolist(), entropies, strict=True):
+                    found[row].tokens.append(token)
+                    found[row].entropies.append(entropy)
+                out, state = self.model(chosen[:, None].to(logits.device), state=state, return_states=True)
+                logits = out[:, -1]
+            ends.append((rows, state, logits))
+        self._move_to(ends)
+        return found
+
+    @property
+    def state(self) -> ModelState:
+        """Where the conversations are, [B, ...]; not to be changed in place.
+
+        Raises:
+            ValueError: If nothing was fed yet.
+        """
+        if self._state is None:
+            raise ValueError("nothing was fed yet: feed a text first")
+        return self._state
 
     def _end_of_answer(self, stop: str | None) -> Callable[[list[int]], bool]:
         """Whether the newest token of an answer ends it: the end-of-text token, or the one that completes `stop`."""

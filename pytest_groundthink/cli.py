@@ -17,6 +17,7 @@ from pytest_groundthink.data_command import data
 from pytest_groundthink.history_command import history
 from pytest_groundthink.presets import lay_under
 from pytest_groundthink.report_command import checks, report
+from pytest_groundthink.trace_command import trace
 
 app = App(
     name="groundthink",
@@ -29,6 +30,7 @@ app.command(compare_command)
 app.command(history)
 app.command(report)
 app.command(checks)
+app.command(trace)
 
 
 @app.command

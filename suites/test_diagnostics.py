@@ -54,3 +54,15 @@ def test_information_flows_through_both_states(subject: Subject, judge: Judge) -
 def test_the_next_scale_costs_what_was_foretold(subject: Subject, judge: Judge) -> None:
     """Memory and step time of the next scale's model are what this scale's foretell."""
     judge(probes.resources.next_scale(subject))
+
+
+@check("D7")
+def test_the_output_depends_on_what_was_read_long_before(subject: Subject, judge: Judge) -> None:
+    """A block of tokens changes the predictions 64 tokens later; the maps of blocks and layers are recorded."""
+    judge(probes.maps.maps(subject))
+
+
+@check("Q1")
+def test_it_generates_text(subject: Subject, judge: Judge) -> None:
+    """Samples for fixed prompts, with their diversity, repetition and entropy, are recorded."""
+    judge(probes.samples.samples(subject))

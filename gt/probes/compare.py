@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,6 +40,15 @@ def worst(errors: dict[str, float]) -> tuple[str, float]:
 def finite_values(values: dict[str, float]) -> dict[str, float | None]:
     """The values as JSON knows them: None where one is not finite."""
     return {key: value if math.isfinite(value) else None for key, value in values.items()}
+
+
+def rounded(values: Any, digits: int = 3) -> Any:
+    """Nested lists of numbers, or a tensor, to so many significant digits; None where one is not finite."""
+    if isinstance(values, Tensor):
+        values = values.tolist()
+    if isinstance(values, list):
+        return [rounded(value, digits) for value in values]
+    return float(f"{values:.{digits}g}") if math.isfinite(values) else None
 
 
 def finite_interval(values: Sequence[float]) -> Interval:

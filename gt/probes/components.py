@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,9 @@ from torch.nn import functional as F
 
 from gt.measurement import Measurement, Unmeasurable, measured
 from gt.models.state import ModelState
-from gt.probes.compare import Interval, finite_interval, finite_values, least, over_texts
+from gt.probes.compare import Interval, finite_interval, finite_values, least, over_texts, rounded
 from gt.probes.recurrent import names_by_component, norms, reading_options, replaced
+from gt.probes.token_kinds import token_kinds
 
 if TYPE_CHECKING:
     from gt.subject import Subject
@@ -28,6 +29,9 @@ TEXTS, READ, CONTINUED = 16, 128, 32
 INTACT = ""
 """The way of reading in which nothing is zeroed, among those named by component."""
 
+Zeroed = dict[str, tuple[str, slice]]
+"""By way of reading the part of the state and its layers that become zero; no part where nothing does."""
+
 
 @torch.no_grad()
 def contribution(subject: Subject) -> tuple[Measurement, ...]:
@@ -37,22 +41,24 @@ def contribution(subject: Subject) -> tuple[Measurement, ...]:
     shift, convolution) stays. The component whose interval reaches lowest comes first; the smallest upper end of the
     intervals says whether a state is dead.
 
-    Recorded: the rise when the component's output is zeroed (which removes Mamba's convolution and skip as well), the
-    ratio of the rises RWKV / Mamba, and the smallest share of the norm of the states.
+    Recorded: the rise by kind of token; the rise when the component's output is zeroed (which removes Mamba's
+    convolution and skip as well), the ratio of the rises RWKV / Mamba, and the smallest share of the states' norm.
     Source: observation 15 of the fusion document, with ablation in place of norms.
     """
     model = subject.trained_model
     windows_BT = subject.windows(WINDOWS, LENGTH + 1, apart=True)
-    losses: dict[str, list[float]] = {}
+    by_batch: list[dict[str, Tensor]] = []
     norm_shares: dict[str, list[float]] = {}
     for batch_BT in windows_BT.split(ROWS):
-        of_batch, sizes = _losses_without(model, batch_BT)
-        for way, values in of_batch.items():
-            losses.setdefault(way, []).extend(values)
+        of_batch, state = zeroed_losses(model, batch_BT, _components)
+        by_batch.append(of_batch)
+        sizes = norms(state)
         total = sum(sizes.values())
         for name, size in sizes.items():
             norm_shares.setdefault(name, []).extend((size / total).tolist())
-        subject.progress(len(losses[INTACT]), len(windows_BT), "states zeroed")
+        subject.progress(min(len(by_batch) * ROWS, len(windows_BT)), len(windows_BT), "states zeroed")
+    by_token = {way: torch.cat([batch[way] for batch in by_batch]) for way in by_batch[0]}  # [B, T - 32]
+    losses: dict[str, list[float]] = {way: loss.mean(1).tolist() for way, loss in by_token.items()}
     intact = losses.pop(INTACT)
     rises = {name: [a - b for a, b in zip(values, intact, strict=True)] for name, values in losses.items()}
     some_BT = windows_BT[:SILENCED_WINDOWS]
@@ -71,7 +77,10 @@ def contribution(subject: Subject) -> tuple[Measurement, ...]:
         for name in order
     ]
     component, upper = least({name: interval[2] for name, interval in intervals.items()})
-    found.append(measured("state_rise_upper_end", upper, unit="nats", n=len(intact), note=component))
+    kinds = _by_kind(by_token, token_kinds(subject.tokenizer, windows_BT[:, 1:].tolist()))
+    found.append(
+        measured("state_rise_upper_end", upper, unit="nats", n=len(intact), note=component, detail={"by_kind": kinds})
+    )
     found += [
         measured(f"output_loss_rise_{name}", rise[0], unit="nats", n=len(some_BT), ci95=rise[1:])
         for name, rise in silenced.items()
@@ -90,28 +99,59 @@ def contribution(subject: Subject) -> tuple[Measurement, ...]:
     return tuple(found)
 
 
-def _losses_without(model: nn.Module, windows_BT: Tensor) -> tuple[dict[str, list[float]], dict[str, Tensor]]:
-    """Loss of each window after its first chunk, intact and without each component's state; and the intact norms."""
+def zeroed_losses(
+    model: nn.Module, windows_BT: Tensor, ways: Callable[[ModelState], Zeroed]
+) -> tuple[dict[str, Tensor], ModelState]:
+    """Loss of each token after the first chunk of a text, with parts of the state zeroed after every chunk.
+
+    Args:
+        model: A model that streams.
+        windows_BT: Texts [B, T + 1].
+        ways: From the state to the ways of reading: which places of which of its parts become zero, none in one of
+            them.
+
+    Returns:
+        Losses [B, T - 32] in fp64 by way of reading, and the state after the first chunk and then the last, intact.
+    """
     count = len(windows_BT)
     chunks = zip(windows_BT[:, :-1].split(CHUNK, dim=1), windows_BT[:, 1:].split(CHUNK, dim=1), strict=True)
     first_BT, _ = next(chunks)
     state: ModelState = model(first_BT, return_states=True, **reading_options(model))[1]
     # Every way of reading is a part of one batch.
-    ways = {INTACT: "", **names_by_component(state)}
-    state = ModelState.cat([state] * len(ways))
-    totals_B = torch.zeros(len(ways) * count, dtype=torch.float64, device=windows_BT.device)
+    zeroed = ways(state)
+    state = ModelState.cat([state] * len(zeroed))
+    losses: list[Tensor] = []
     for inputs_BT, targets_BT in chunks:
-        zeroed: dict[str, Tensor] = {}
-        for way, name in enumerate(ways.values()):
+        parts: dict[str, Tensor] = {}
+        for way, (name, layers) in enumerate(zeroed.values()):
             if name:
-                zeroed[name] = state[name].clone()
-                zeroed[name][way * count : (way + 1) * count] = 0
-        state = replaced(state, zeroed)
-        logits_BTV, state = model(inputs_BT.repeat(len(ways), 1), state=state, return_states=True)
-        totals_B += _losses(logits_BTV, targets_BT.repeat(len(ways), 1)).sum(1)
-    means_B = totals_B / (windows_BT.shape[1] - 1 - CHUNK)
-    losses = {way: part.tolist() for way, part in zip(ways, means_B.split(count), strict=True)}
-    return losses, norms(state.select(slice(count)))
+                part = parts.setdefault(name, state[name].clone())
+                part[way * count : (way + 1) * count, layers] = 0
+        state = replaced(state, parts)
+        logits_BTV, state = model(inputs_BT.repeat(len(zeroed), 1), state=state, return_states=True)
+        losses.append(_losses(logits_BTV, targets_BT.repeat(len(zeroed), 1)))
+    by_way = torch.cat(losses, dim=1).split(count)
+    return dict(zip(zeroed, by_way, strict=True)), state.select(slice(count))
+
+
+def _by_kind(by_token: dict[str, Tensor], kinds: dict[str, list[list[bool]]]) -> dict[str, dict[str, float | int]]:
+    """Mean rise of the loss without each component's state, for the tokens of each kind that there is."""
+    found: dict[str, dict[str, float | int]] = {}
+    for kind, of_kind in kinds.items():
+        chosen = torch.tensor(of_kind, device=by_token[INTACT].device)[:, CHUNK:]
+        count = int(chosen.sum())
+        if count:
+            rises = {way: (loss - by_token[INTACT])[chosen].mean() for way, loss in by_token.items() if way != INTACT}
+            found[kind] = {"n": count, **{way: rounded(float(rise)) for way, rise in rises.items()}}
+    return found
+
+
+def _components(state: ModelState) -> Zeroed:
+    """Everything intact, and the state of each component zeroed."""
+    return {
+        INTACT: ("", slice(None)),
+        **{component: (name, slice(None)) for component, name in names_by_component(state).items()},
+    }
 
 
 def _losses(logits_BTV: Tensor, targets_BT: Tensor) -> Tensor:

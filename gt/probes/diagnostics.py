@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from gt.measurement import Measurement, measured
 from gt.models.hybrid import BlockLM
 from gt.models.state import ModelState
 from gt.probes.compare import Interval, finite_interval, finite_values, least, worst
+from gt.probes.course import Course, live_dimensions
 from gt.probes.recurrent import final_state, norms, reading_options, recurrent
 
 if TYPE_CHECKING:
@@ -143,6 +144,9 @@ def divergence(subject: Subject, length: int = 512) -> tuple[Measurement, ...]:
     layers.
     Source: observation 15 of the fusion document (64, 128, 256 and 512 tokens).
 
+    Recorded: the course of the state, wherever the text is cut: its norm by layer, and its cosine with that of the
+    place before.
+
     Args:
         subject: What is measured.
         length: Tokens to read: 64 times a power of two.
@@ -150,6 +154,7 @@ def divergence(subject: Subject, length: int = 512) -> tuple[Measurement, ...]:
     model = subject.trained_model
     windows_BT = subject.windows(DIVERGING_TEXTS, length, apart=True)
     marks = [FIRST_LENGTH * 2**power for power in range(int(math.log2(length / FIRST_LENGTH)) + 1)]
+    course = Course()
     cuts = sorted({0, *marks, *range(SEGMENT, length, SEGMENT)})
     sizes: dict[int, dict[str, Tensor]] = {}
     state: ModelState | None = None
@@ -158,15 +163,17 @@ def divergence(subject: Subject, length: int = 512) -> tuple[Measurement, ...]:
         state = model(piece_BT, state=state, return_states=True, **reading_options(model))[1]
         if end in marks:
             sizes[end] = norms(state)
+        course.add(end, state)
         subject.progress(end, length, "state norms")
     first, last = sizes[FIRST_LENGTH], sizes[length]
     growths = {name: finite_interval((last[name] / first[name]).tolist()) for name in first}
     component, growth = worst({name: interval[0] for name, interval in growths.items()})
     note = "; ".join(filter(None, (component, subject.trained_note)))
-    detail = {
+    detail: dict[str, Any] = {
         name: {str(mark): float(of[name].mean()) for mark, of in sizes.items() if torch.isfinite(of[name]).all()}
         for name in growths
     }
+    detail["course"] = course.detail()
     found = [
         measured("max_growth", growth, n=len(windows_BT), ci95=growths[component][1:], note=note, detail=detail),
     ]
@@ -180,6 +187,7 @@ def divergence(subject: Subject, length: int = 512) -> tuple[Measurement, ...]:
 def collapse(subject: Subject) -> tuple[Measurement, ...]:
     """D2: variance of each component's final state over 16 texts of 256 tokens, mean over its elements.
 
+    Recorded: by how much each dimension of the states varies, `live_dimensions`.
     Source: observation 15 of the fusion document.
     """
     windows_BT = subject.windows(TEXTS, FLOW_LENGTH, apart=True)
@@ -188,7 +196,7 @@ def collapse(subject: Subject) -> tuple[Measurement, ...]:
     variances = {name: interval[0] for name, interval in intervals.items()}
     (smaller, low), (larger, high) = least(variances), worst(variances)
     note = "; ".join(filter(None, (smaller, subject.trained_note)))
-    detail = finite_values(variances)
+    detail = {**finite_values(variances), "live": live_dimensions(state)}
     return (
         measured("min_variance", low, n=len(windows_BT), ci95=intervals[smaller][1:], note=note, detail=detail),
         measured("max_variance", high, n=len(windows_BT), ci95=intervals[larger][1:], note=larger),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gt.measurement import Measurement, measured
-from gt.probes.compare import Interval, over_texts
+from gt.probes.compare import Interval, over_texts, rounded
 from gt.stats import mean_interval
 from gt.training.interventions import component_of
 from gt.training.mini import BATCH_SIZE, CLIP, LENGTH, LR
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from gt.subject import Subject
 
 BATCHES = 8
+POSITIONS = 16
+"""Stretches of the text whose gate is recorded."""
 
 
 def reach(subject: Subject) -> tuple[Measurement, ...]:
@@ -100,11 +102,19 @@ def _outputs(model: nn.Module, tokens: Tensor) -> tuple[Measurement, ...]:
     return (*found, *_gate(seen["gate"].double())) if "gate" in seen else found
 
 
+def _by_position(gate: Tensor) -> dict[str, Any]:
+    """RWKV's mean share by layer and by stretch of the text."""
+    width = max(1, gate.shape[2] // POSITIONS)
+    of_stretch = [part.mean(dim=(0, 2, 3)) for part in gate.split(width, dim=2)]  # [layers] each
+    return {"tokens": width, "layers": rounded(torch.stack(of_stretch, dim=1))}
+
+
 def _gate(gate: Tensor) -> tuple[Measurement, ...]:
     """Mean and spread of RWKV's share [B, L, T, 1 or C] in the fusion, for those that have one."""
-    per_layer = {
+    per_layer: dict[str, Any] = {
         "mean": [float(layer.mean()) for layer in gate.unbind(1)],
         "spread": [float(layer.std()) for layer in gate.unbind(1)],
+        "by_position": _by_position(gate),
     }
     mean = over_texts(len(gate), lambda texts: float(gate[texts].mean()))
     spread = over_texts(len(gate), lambda texts: float(gate[texts].std()))

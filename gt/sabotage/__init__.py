@@ -95,6 +95,8 @@ SABOTAGES: dict[str, Sabotage] = {
         "no gradient reaches the state that Mamba begins a call with", "D5", wiring.detached_state, _RWKV | _MAMBA
     ),
     "stuck-gate": Sabotage("the fusion lets 0.01% of Mamba through", "D6", wiring.stuck_gate, _RWKV | _MAMBA),
+    "shorter-sight": Sabotage("everything is forgotten every 16 tokens", "D7", memory.short_sight(16)),
+    "certain-logits": Sabotage("logits are 10,000 times too large", "Q1", wiring.certain_logits, _TALKS),
     "capped-logits": Sabotage("logits are capped at 3", "L1", wiring.capped_logits),
     "lost-moments": Sabotage("a resumed run begins with a new optimiser", "L3", learning.lost_moments),
     "spiky-training": Sabotage("a loss in the training log is three times as high", "L4", learning.spiky_log),

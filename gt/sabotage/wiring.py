@@ -140,6 +140,17 @@ def eval_noise(model: nn.Module) -> None:
         wrap(norm, around)
 
 
+def certain_logits(model: nn.Module) -> None:
+    """A temperature that was multiplied with where it should divide, or a head that is scaled twice."""
+    import torch
+
+    def around(forward: Any, *args: Any, **kwargs: Any) -> Any:
+        out = forward(*args, **kwargs)
+        return 1e4 * out if isinstance(out, torch.Tensor) else (1e4 * out[0], *out[1:])
+
+    wrap(model, around)
+
+
 def capped_logits(model: nn.Module) -> None:
     """A soft cap that leaves no room to be sure of a token."""
     import torch

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from pytest_groundthink.pictures import memory
+from pytest_groundthink.pictures import memory, states, worth
 from pytest_groundthink.pictures.picture import Picture
 
 if TYPE_CHECKING:
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=msgspec.Struct)
 Draw = Callable[[str, T], Picture]
 
-PICTURES: tuple[tuple[type[msgspec.Struct], Draw[msgspec.Struct]], ...] = memory.PICTURES
+PICTURES: tuple[tuple[type[msgspec.Struct], Draw[msgspec.Struct]], ...] = (
+    *memory.PICTURES,
+    *states.PICTURES,
+    *worth.PICTURES,
+)
 """What a measurement's `detail` must hold, and the picture of it; in the order of a report."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -50,7 +51,14 @@ class Picture:
         text = self._rendered("svg").decode()
         text = text[text.index("<svg") :].strip()
         # Several pictures share a page, and with it the space of ids.
-        text = re.sub(r'\bid="', f'id="{self.name}-', text)
+        seen: Counter[str] = Counter()
+
+        def unique(found: re.Match[str]) -> str:
+            seen[found[1]] += 1  # two images of the same pixels have the same id
+            again = f"-{seen[found[1]]}" if seen[found[1]] > 1 else ""
+            return f'id="{self.name}-{found[1]}{again}"'
+
+        text = re.sub(r'\bid="([^"]+)"', unique, text)
         text = re.sub(r'(url\(|href=")#', rf"\1#{self.name}-", text)
         start = text.index(">") + 1
         opening = text[: start - 1] + f' role="img" aria-labelledby="{self.name}-title {self.name}-alt">'
@@ -139,6 +147,7 @@ def heatmap(figure: Figure, axes: Any, values: list[list[float | None]], *, labe
     image = axes.imshow(grid, aspect="auto", interpolation="nearest", **limits)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
+    axes.yaxis.get_major_locator().set_params(integer=True)
     bar = figure.colorbar(image, ax=axes, label=label, pad=0.02)
     bar.outline.set_visible(False)
     return image
@@ -149,6 +158,8 @@ def write_in_cells(image: Any, texts: list[list[str]]) -> None:
     values = image.get_array()
     for row, own in enumerate(texts):
         for column, text in enumerate(own):
+            if not text:
+                continue  # the cell may have no value, and so no colour
             red, green, blue, _ = image.cmap(image.norm(values[row, column]))
             bright = 0.299 * red + 0.587 * green + 0.114 * blue > 0.5
             image.axes.text(

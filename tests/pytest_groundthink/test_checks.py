@@ -30,9 +30,9 @@ checks:
 def test_shipped_checks_are_those_of_the_first_version() -> None:
     book = load_checks(SHIPPED)
     assert " ".join(book.checks) == (
-        "G0 G1a G1b G1c G1d G1e G2 G3 G3.5 G4 S0 S1 S2 S3 S4 D1 D1-long D2 D3 D4 D5 D6 L1 L2 L3 L4 L5 R1 LRD "
-        "LRD-1M NIAH NIAH-16K C1a C1b-lite C1b C1c C1d C2a C2b C3a C3b C3c SPS C4a C4b C4c C5a C5b C5c C6a C6b "
-        "MQAR SelCopy ICR ICR-noisy ICR-fuzzy RULER-S RULER-MK RULER-MV RULER-MQ RULER-VT RULER-CWE RULER-FWE"
+        "G0 G1a G1b G1c G1d G1e G2 G3 G3.5 G4 S0 S1 S2 S3 S4 D1 D1-long D2 D3 D4 D5 D6 D7 Q1 L1 L2 L3 L4 L5 R1 "
+        "LRD LRD-1M NIAH NIAH-16K C1a C1b-lite C1b C1c C1d C2a C2b C3a C3b C3c SPS C4a C4b C4c C5a C5b C5c C6a "
+        "C6b MQAR SelCopy ICR ICR-noisy ICR-fuzzy RULER-S RULER-MK RULER-MV RULER-MQ RULER-VT RULER-CWE RULER-FWE"
     )
     assert set(book.profiles) == {"default", "v4"}
 
