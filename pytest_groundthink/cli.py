@@ -14,6 +14,7 @@ from gt.bench.config import BenchConfig
 from gt.training.config import TrainConfig
 from pytest_groundthink.data_command import data
 from pytest_groundthink.presets import lay_under
+from pytest_groundthink.proof.config import ProveConfig
 
 app = App(
     name="groundthink",
@@ -114,6 +115,33 @@ def bench(
         console.print(f"groundthink bench: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(4)
     sys.exit(0 if passed else 1)
+
+
+@app.command
+def prove(*, config: Annotated[ProveConfig | None, Parameter(name="*")] = None) -> None:
+    """Prove that every check catches the fault it is meant for and leaves healthy models alone: the kill matrix.
+
+    Trains healthy models, plants faults in them and asks every check of all of them. What was measured is kept, also
+    after a kill, and taken up by the next call of the same version. The exit status is 1 if a fault survives or a
+    healthy model fails.
+
+    Args:
+        config: Settings.
+    """
+    from rich.console import Console
+
+    from pytest_groundthink.report.matrix import prove_and_report
+
+    console = Console()
+    try:
+        proven = prove_and_report(config or ProveConfig(), console)
+    except (ValueError, OSError) as error:
+        console.print(f"groundthink prove: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(4)
+    except KeyboardInterrupt:
+        console.print("groundthink prove: interrupted; the next call goes on from here", style="yellow")
+        sys.exit(130)
+    sys.exit(0 if proven else 1)
 
 
 def main() -> None:

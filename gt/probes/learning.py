@@ -26,20 +26,26 @@ SAMPLES, MOST_STEPS, LEARNED = 10, 500, 0.1
 
 
 def mini_training(subject: Subject) -> tuple[Measurement, ...]:
-    """G3: how far the loss falls from the first to the last tenth of a short training, and its gradient norm then."""
+    """G3: the fall of the loss from the first to the last tenth of a short training, its gradient norm then, its peak.
+
+    The peak is the highest loss of a step over that of the first, when nothing was learned yet: steps that are too
+    large show there, even where a loss that shot up comes down again.
+    """
     run = subject.mini_training
     tenth = max(1, subject.g3_steps // 10)
     complete = len(run.losses) == subject.g3_steps and math.isfinite(run.losses[-1] + run.norms[-1])
     first, last = (sum(part) / len(part) for part in (run.losses[:tenth], run.losses[-tenth:]))
     norm = sum(run.norms[-tenth:]) / len(run.norms[-tenth:])
+    peak = max(run.losses) / run.losses[0]
     note = f"{first:.2f} -> {last:.2f} nats in {len(run.losses)} steps"
     if not complete:
-        first = last = norm = math.nan
+        first = last = norm = peak = math.nan
         note = f"not finite at step {len(run.losses)}"
     losses = [round(loss, 4) for loss in run.losses if math.isfinite(loss)]
     found = (
         measured("loss_fall", 1 - last / first, n=len(run.losses), note=note, detail={"losses": losses}),
         measured("grad_norm", norm, n=tenth, note="mean over the last tenth, before clipping"),
+        measured("loss_peak", peak, n=len(run.losses), note="highest loss over the first"),
     )
     return tuple(msgspec.structs.replace(m, cached=run.cached) for m in found)
 
