@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from gt.training.stream import TokenStream
 
 SCALE = "TINY"
-VOCAB_SIZE, BATCH_SIZE, LENGTH, LR, LOG_EVERY = 1024, 8, 64, 4e-3, 10
-"""Of the short trainings: small enough that a model knows more than counts of tokens after a hundred steps."""
+VOCAB_SIZE, BATCH_SIZE, LENGTH, LR, LOG_EVERY = 4096, 8, 64, 4e-3, 10
+"""Of the short trainings: a model knows more than counts of tokens after a hundred steps, and GPT2, which is wider than
+the others, has as many parameters within what L5 compares."""
 
-LENGTHS = (1.0, 0.5, 2.0)
+LENGTHS = (1.0, 0.6, 2.0)
 """Length of training by seed, as a share of what was asked for; seeds beyond begin anew."""
 
 SCRIPTS = ("listener", "reader")
@@ -47,13 +48,13 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def controls(count: int, steps: int) -> list[Control]:
-    """Healthy subjects, the first of which have what every fault needs.
+    """Healthy subjects: the scripted ones, and trained ones whose first has what every fault needs.
 
-    Every variant with one seed, then with the next, which trains for another length; the scripted ones come beside.
+    Every variant with one seed, then with the next, which trains for another length; the scripted ones come first.
 
     Args:
         count: Number of trained ones.
-        steps: Steps of training; with the second seed half, with the third twice as many.
+        steps: Steps of training; see `LENGTHS`.
     """
     names = sorted(VARIANTS, key=lambda name: name != "GF-MH")
     found = [Control(name=script, script=script) for script in SCRIPTS]

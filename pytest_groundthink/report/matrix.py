@@ -16,6 +16,7 @@ from rich.table import Table
 from gt import __version__
 from gt.proof import LENGTHS, SCALE
 from gt.resources import fixtures_dir
+from gt.sabotage import SABOTAGES
 from pytest_groundthink.checks import CheckBook, load_checks
 from pytest_groundthink.proof.cells import Cell, plan
 from pytest_groundthink.proof.config import ProveConfig
@@ -53,7 +54,8 @@ def prove_and_report(config: ProveConfig, console: Console) -> bool:
 
     with _progress(console, book) as report:
         cells = run(units, config.steps, config.jobs, report)
-    faults = list(dict.fromkeys(unit.fault for unit in units if unit.fault))
+    chosen = config.checks or tuple(book.checks)
+    faults = [name for name in config.faults or SABOTAGES if SABOTAGES[name].caught_by in chosen]
     healthy = list({unit.control.name: unit.control for unit in units}.values())
     matrix = build(cells, faults, healthy, book, config.steps, sum(len(unit.checks) for unit in units))
     for table in (_grid(matrix, book), _survivors(matrix)):
