@@ -11,7 +11,6 @@ from cyclopts import Parameter
 from gt.sabotage import SABOTAGES
 from pytest_groundthink.checks import CheckBook
 
-
 Names = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")]
 
 
