@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,13 +77,12 @@ def _progress(console: Console, book: CheckBook) -> Iterator[Callable[[int, int,
             task = bar.add_task("training the first control", total=None)
             yield lambda done, total, cell: bar.update(task, completed=done, total=total, description=_told(cell))
         return
-    spent = [0.0]
+    begun = time.monotonic()
 
     def line(done: int, total: int, cell: Cell) -> None:
-        spent[0] += cell.seconds
         if done % PLAIN_EVERY == 0 or done in (1, total):
-            left = spent[0] / done * (total - done)
-            console.print(f"{done}/{total} {_told(cell)}, about {left:.0f} s of checks left", highlight=False)
+            left = (time.monotonic() - begun) / done * (total - done)
+            console.print(f"{done}/{total} {_told(cell)}, about {left:.0f} s left", highlight=False, soft_wrap=True)
 
     yield line
 

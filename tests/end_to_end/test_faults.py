@@ -17,7 +17,7 @@ from gt.subject import Subject
 from .conftest import Probed, card, probe, statuses
 
 IN_SESSIONS = ("nan-weight", "leaking-future", "dropped-state", "frozen-state", "dead-mamba", "eval-noise")
-ELSEWHERE = {*CANARIES, "L5", "LRD", "LRD-1M", "NIAH"}
+ELSEWHERE = {*CANARIES, "L5", "LRD", "LRD-1M", "NIAH", "NIAH-16K"}
 _healthy: dict[str, Probed] = {}
 
 
