@@ -12,7 +12,8 @@ import msgspec
 from filelock import FileLock
 
 from gt.cache import cache_dir, source_hash
-from gt.registry import VARIANTS
+from gt.checkpoint import inspect_checkpoint
+from gt.registry import VARIANTS, resolve
 from gt.sabotage import SABOTAGES
 
 if TYPE_CHECKING:
@@ -112,14 +113,13 @@ _streams: dict[tuple[str, str], tuple[TokenStream, TokenStream]] = {}
 
 def _trained(control: Control, place: Path) -> Path:
     """The checkpoint of a control; of several processes one trains it, the others wait."""
-    from gt.checkpoint import WEIGHTS
     from gt.training.config import TrainConfig
     from gt.training.loop import train
 
     path = place / f"{control.model}-seed-{control.seed}"
     place.mkdir(parents=True, exist_ok=True)
     with FileLock(place / f"{path.name}.lock"):
-        if not (path / WEIGHTS).is_file():
+        if not _is_complete(path, control.steps):
             prose, tokenizer = _text(place)
             config = TrainConfig(
                 model=control.model,
@@ -140,6 +140,14 @@ def _trained(control: Control, place: Path) -> Path:
             )
             train(config)
     return path
+
+
+def _is_complete(path: Path, steps: int) -> bool:
+    """Whether a checkpoint is there and was not left by a training that was stopped."""
+    try:
+        return inspect_checkpoint(path, resolve(path.name.partition("-seed-")[0])).step == steps
+    except ValueError:
+        return False
 
 
 def _text(place: Path) -> tuple[Path, Path]:

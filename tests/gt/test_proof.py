@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gt import proof
@@ -32,6 +33,10 @@ def test_a_control_is_trained_once(own_cache: Path, tmp_path: Path, monkeypatch:
     assert subject.plan.checkpoint.step == 2
     ratio, _ = against_gpt2(subject)
     assert ratio.value == pytest.approx(1, abs=0.1)
+    longer = msgspec.structs.replace(control, steps=3)
+    assert proof.load(longer, tmp_path / "kept").plan.checkpoint.step == 3, "one that was stopped early is trained anew"
+    subject = proof.load(control, tmp_path / "kept")
+    begun = {path: path.stat().st_mtime_ns for path in begun}
     broken = proof.load(control, tmp_path / "kept", "nan-weight")
     assert {path: path.stat().st_mtime_ns for path in begun} == begun
     assert broken.valid_tokens is subject.valid_tokens, "the same text is encoded once"
