@@ -33,6 +33,14 @@ def test_a_listener_remembers_no_more_than_it_has_room_for(own_cache: Path) -> N
         Sessions(model, tokenizer, 1).feed_tokens([[1] * 9])
 
 
+@pytest.mark.parametrize("check", canaries.CANARIES)
+def test_a_listener_gives_every_right_answer(check: str) -> None:
+    rate, control, *_ = canaries.measure(scripted.listener(), check)
+    assert (rate.value, rate.detail["wrong"]) == (1.0, [])
+    assert control.value is not None
+    assert control.value < 0.5
+
+
 @pytest.mark.parametrize(
     ("fault", "check", "why"),
     [
