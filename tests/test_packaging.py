@@ -29,6 +29,7 @@ PAPERS = [
     "benchmarks/README.md",
     "docs/bench.md",
     "docs/conversations.md",
+    "docs/prove.md",
     "docs/published-weights.md",
     "docs/training.md",
 ]

@@ -279,7 +279,7 @@ def _draw(matrix: Matrix, book: CheckBook, out: Path) -> str:
     axes.axhline(sum(not name.startswith("+") for name, _ in rows) - 0.5, color="black", linewidth=0.8)
     handles = [Patch(facecolor=shades[order[status]], label=str(status)) for status in SIGNS]
     handles.append(Patch(facecolor="none", edgecolor="black", label="meant to FAIL"))
-    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=5, fontsize=7, frameon=False)
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=7, frameon=False)
     figure.savefig(out / f"{NAME}.png", dpi=130)
     pyplot.close(figure)
     return ", .png"
