@@ -5,6 +5,9 @@ Importing this loads no torch; loading a subject does.
 
 from __future__ import annotations
 
+import hashlib
+import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +17,8 @@ from filelock import FileLock
 from gt.cache import cache_dir, source_hash
 from gt.checkpoint import inspect_checkpoint
 from gt.registry import VARIANTS, resolve
-from gt.sabotage import SABOTAGES
+from gt.resources import suites_dir
+from gt.sabotage import SABOTAGES, clear
 
 if TYPE_CHECKING:
     from gt.training.stream import TokenStream
@@ -68,8 +72,17 @@ def controls(count: int, steps: int) -> list[Control]:
 
 
 def folder(steps: int) -> Path:
-    """Where trained controls and results are kept: those of another version of the source are none of this one."""
-    return cache_dir() / "prove" / f"{source_hash()[:16]}-{steps}"
+    """Where trained controls and results are kept: in a folder for all that can change them beside their names.
+
+    That is the source, the suites that ask, and the versions of Python, whose reference text is read, and of torch.
+
+    Args:
+        steps: Of the trainings.
+    """
+    digest = hashlib.sha256(f"{source_hash()} {sys.version_info[:3]} {version('torch')}".encode())
+    for path in sorted(suites_dir().glob("*.py")):
+        digest.update(path.read_bytes())
+    return cache_dir() / "prove" / f"{digest.hexdigest()[:16]}-{steps}"
 
 
 def load(control: Control, place: Path, fault: str | None = None, baseline: bool = False) -> Any:
@@ -83,9 +96,11 @@ def load(control: Control, place: Path, fault: str | None = None, baseline: bool
 
     Raises:
         ValueError: If the fault cannot be in it.
+        FloatingPointError: If its training broke off.
     """
     from gt import scripted
 
+    clear()  # a training must not meet the fault of the subject before
     if control.script:
         return {"listener": scripted.listener, "reader": scripted.reader}[control.script](control.seed, fault)
     import torch

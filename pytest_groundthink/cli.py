@@ -135,9 +135,9 @@ def prove(*, config: Annotated[ProveConfig | None, Parameter(name="*")] = None) 
     console = Console()
     try:
         proven = prove_and_report(config or ProveConfig(), console)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         console.print(f"groundthink prove: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
-        sys.exit(4)
+        sys.exit(1 if isinstance(error, FloatingPointError) else 4)
     except KeyboardInterrupt:
         console.print("groundthink prove: interrupted; the next call goes on from here", style="yellow")
         sys.exit(130)

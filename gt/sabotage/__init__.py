@@ -125,7 +125,7 @@ SABOTAGES: dict[str, Sabotage] = {
     "detached-state": Sabotage(
         "no gradient reaches the state that Mamba begins a call with", "D5", wiring.detached_state, _RWKV | _MAMBA
     ),
-    "stuck-gate": Sabotage("the fusion lets 0.01% of Mamba through", "D6", wiring.stuck_gate, _RWKV | _MAMBA),
+    "stuck-gate": Sabotage("the fusion lets 0.001% of Mamba through", "D6", wiring.stuck_gate, _RWKV | _MAMBA),
     "capped-logits": Sabotage(
         "logits are capped at 3", "L1", wiring.changed_logits(lambda logits: 3 * (logits / 3).tanh())
     ),

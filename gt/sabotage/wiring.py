@@ -98,7 +98,7 @@ def stuck_gate(model: nn.Module) -> None:
     def around(forward: Any, rwkv: Tensor, mamba: Tensor) -> Any:
         fused, share = forward(rwkv, mamba)
         alone, _ = forward(rwkv, torch.zeros_like(mamba))
-        return alone + 1e-4 * (fused - alone), share
+        return alone + 1e-5 * (fused - alone), share
 
     for fusion in parts(model, "fusion"):
         wrap(fusion, around)

@@ -44,6 +44,7 @@ def prove_and_report(config: ProveConfig, console: Console) -> bool:
     Raises:
         ValueError: If a setting does not fit.
         OSError: If a file cannot be written.
+        FloatingPointError: If the training of a healthy subject broke off.
     """
     book = load_checks(fixtures_dir() / "checks.yaml")
     config.check(book)

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from torch import nn
 
 from gt import proof
+from gt.kernels import BACKENDS
 from gt.probes.training_runs import against_gpt2
 from gt.registry import VARIANTS
+from gt.sabotage import plant
 from gt.tokenizers import train_bpe
 from tests.gt.training.runs import write_prose
 
@@ -43,3 +46,29 @@ def test_a_control_is_trained_once(own_cache: Path, tmp_path: Path, monkeypatch:
     assert proof.load(control, tmp_path / "kept", "other-tokenizer").__dict__.get("valid_tokens") is None
     with pytest.raises(ValueError, match="needs mamba"):
         proof.load(control, tmp_path / "kept", "dead-mamba")
+
+
+def test_a_training_does_not_meet_the_fault_of_the_subject_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, met = BACKENDS["wkv6"], []
+    plant("wrong-kernel", nn.Linear(1, 1))
+    assert BACKENDS["wkv6"] is not whole
+
+    def trained(control: proof.Control, place: Path) -> Path:
+        met.append(BACKENDS["wkv6"])
+        raise FloatingPointError("not needed here")
+
+    monkeypatch.setattr(proof, "_trained", trained)
+    with pytest.raises(FloatingPointError):
+        proof.load(proof.Control(name="small", model="RWKV6@TINY", steps=2), tmp_path)
+    assert met == [whole]
+
+
+def test_results_are_kept_for_what_asked_them(own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = proof.folder(100)
+    assert one == proof.folder(100)
+    assert one.parent == own_cache / "prove"
+    (tmp_path / "test_other.py").write_text("asked = 'otherwise'")
+    monkeypatch.setattr(proof, "suites_dir", lambda: tmp_path)
+    assert proof.folder(100) != one
