@@ -25,6 +25,7 @@ class ProveConfig:
         steps: Steps of their training; with the second seed 0.6 times as many, with the third twice.
         seeds: Seeds of the scripted subjects.
         meant: Ask of a faulty subject the check that is meant for its fault alone, not every check.
+        kept: Measure nothing: judge what earlier calls have kept.
         jobs: Processes.
         out: Folder for kill_matrix.json, .md and .png.
     """
@@ -35,6 +36,7 @@ class ProveConfig:
     steps: int = 200
     seeds: int = 1
     meant: Annotated[bool, Parameter(negative="")] = False
+    kept: Annotated[bool, Parameter(negative="")] = False
     jobs: int = 1
     out: Annotated[Path, Parameter(name=("--out", "-o"))] = Path("docs/results")
 

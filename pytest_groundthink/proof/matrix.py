@@ -51,6 +51,7 @@ class FaultRow(msgspec.Struct, frozen=True, kw_only=True):
         meant: Check that is meant to catch it.
         status: What that check said.
         reason: Why.
+        asked: Whether it was asked yet.
         caught: Whether it failed.
         also: Other checks that failed.
     """
@@ -61,6 +62,7 @@ class FaultRow(msgspec.Struct, frozen=True, kw_only=True):
     meant: str
     status: Status
     reason: str
+    asked: bool
     caught: bool
     also: tuple[str, ...]
 
@@ -71,6 +73,7 @@ class ControlRow(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         control: Its name.
         scripted: Whether it is a script and no trained model.
+        steps: Steps of its training.
         asked: Checks that were asked.
         failed: Checks that failed: false alarms.
         warned: Checks that warned.
@@ -79,6 +82,7 @@ class ControlRow(msgspec.Struct, frozen=True, kw_only=True):
 
     control: str
     scripted: bool
+    steps: int
     asked: int
     failed: tuple[str, ...]
     warned: tuple[str, ...]
@@ -135,7 +139,12 @@ class Matrix(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def survivors(self) -> list[str]:
         """Faults that the check meant for them did not fail."""
-        return [row.fault for row in self.faults if not row.caught]
+        return [row.fault for row in self.faults if row.asked and not row.caught]
+
+    @property
+    def pending(self) -> list[str]:
+        """Faults that the check meant for them was not asked about yet."""
+        return [row.fault for row in self.faults if not row.asked]
 
     @property
     def alarms(self) -> list[Judged]:
@@ -145,7 +154,7 @@ class Matrix(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def proven(self) -> bool:
         """Whether every fault was caught, nobody healthy flagged, and no cell is missing."""
-        return not self.survivors and not self.alarms and len(self.cells) == self.planned
+        return not (self.survivors or self.pending or self.alarms) and len(self.cells) == self.planned
 
 
 def build(
@@ -202,6 +211,7 @@ def _fault(name: str, cells: Iterable[Judged]) -> FaultRow:
         meant=fault.caught_by,
         status=meant.status if meant else Status.NODATA,
         reason=meant.reason if meant else f"{fault.caught_by} was not asked",
+        asked=meant is not None,
         caught=meant is not None and meant.status is Status.FAIL,
         also=tuple(cell.check for cell in own if cell.status is Status.FAIL and cell.check != fault.caught_by),
     )
@@ -216,6 +226,7 @@ def _control(control: Control, cells: Iterable[Judged]) -> ControlRow:
     return ControlRow(
         control=control.name,
         scripted=bool(control.script),
+        steps=control.steps,
         asked=len(own),
         failed=with_status(Status.FAIL),
         warned=with_status(Status.WARN),

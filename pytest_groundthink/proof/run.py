@@ -47,7 +47,12 @@ def run(
     total = sum(len(unit.checks) for unit in waiting)
     for done, cell in enumerate(_measured(waiting, place, jobs), start=1):
         report(done, total, cell)
-    return of(journal.read().values(), units)
+    return kept(units, steps)
+
+
+def kept(units: Sequence[Unit], steps: int) -> list[Cell]:
+    """The cells of units that are there already, in their order."""
+    return of(Journal(folder(steps) / JOURNAL).read().values(), units)
 
 
 def _measured(units: Sequence[Unit], place: Path, jobs: int) -> Iterator[Cell]:

@@ -15,18 +15,22 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from gt import __version__
-from gt.proof import LENGTHS, SCALE
+from gt.proof import SCALE
 from gt.resources import fixtures_dir
 from gt.sabotage import SABOTAGES
 from pytest_groundthink.checks import CheckBook, load_checks
 from pytest_groundthink.proof.cells import Cell, plan
 from pytest_groundthink.proof.config import ProveConfig
 from pytest_groundthink.proof.matrix import SCHEMA, Matrix, build
+from pytest_groundthink.proof.run import kept, run
 from pytest_groundthink.verdict import Status
 
 NAME = "kill_matrix"
 SIGNS = {Status.PASS: ".", Status.WARN: "w", Status.FAIL: "F", Status.NODATA: "-"}
 COLOURS = {Status.PASS: "green", Status.WARN: "yellow", Status.FAIL: "bold red", Status.NODATA: "magenta"}
+NAME_WIDTH = 32
+"""Columns of the terminal for a subject's name."""
+
 PLAIN_EVERY = 20
 """Cells after which a line is printed where there is no terminal."""
 
@@ -52,15 +56,16 @@ def prove_and_report(config: ProveConfig, console: Console) -> bool:
     if not units:
         raise ValueError("none of these checks can be asked of a control: leave --checks out, or give others")
     config.out.mkdir(parents=True, exist_ok=True)
-    from pytest_groundthink.proof.run import run  # loads torch when it loads a subject
-
-    with _progress(console, book) as report:
-        cells = run(units, config.steps, config.jobs, report)
+    if config.kept:
+        cells = kept(units, config.steps)
+    else:
+        with _progress(console, book) as report:
+            cells = run(units, config.steps, config.jobs, report)
     chosen = config.checks or tuple(book.checks)
     faults = [name for name in config.faults or SABOTAGES if SABOTAGES[name].caught_by in chosen]
     healthy = list({unit.control.name: unit.control for unit in units}.values())
     matrix = build(cells, faults, healthy, book, config.steps, sum(len(unit.checks) for unit in units))
-    for table in (_grid(matrix, book), _survivors(matrix)):
+    for table in (*_grids(matrix, book, console.width), _survivors(matrix)):
         if table.row_count:
             console.print(table)
     console.print(" ".join(summary(matrix)), highlight=False)
@@ -96,10 +101,12 @@ def summary(matrix: Matrix) -> list[str]:
     """What came out, in sentences."""
     trained = [row for row in matrix.controls if not row.scripted]
     flagged = [row.control for row in matrix.controls if row.failed]
-    caught = len(matrix.faults) - len(matrix.survivors)
+    caught = sum(row.caught for row in matrix.faults)
     found = [f"{caught} of {len(matrix.faults)} faults are caught by the check meant for them."]
     if matrix.survivors:
         found.append(f"Not caught: {', '.join(matrix.survivors)}.")
+    if matrix.pending:
+        found.append(f"Not asked yet: {', '.join(matrix.pending)}.")
     found.append(
         f"{len(flagged)} of {len(matrix.controls)} healthy subjects are failed by a check"
         + (f": {', '.join(f'{cell.control} by {cell.check}' for cell in matrix.alarms)}." if flagged else ".")
@@ -128,16 +135,24 @@ def _rows(matrix: Matrix) -> list[tuple[str, dict[str, Status]]]:
     return list(rows.items())
 
 
-def _grid(matrix: Matrix, book: CheckBook) -> Table:
-    table = Table(title="F: FAIL, w: WARN, .: PASS, -: no data; [ ]: meant to FAIL", box=None, padding=(0, 1, 0, 0))
-    table.add_column("healthy, then + fault", overflow="fold")
-    columns = _columns(matrix, book)
-    for id_ in columns:
-        table.add_column(id_, justify="center")
+def _grids(matrix: Matrix, book: CheckBook, width: int) -> Iterator[Table]:
+    """The matrix, in parts that are as wide as the terminal."""
     meant = {f"+ {row.fault}": row.meant for row in matrix.faults}
-    for name, statuses in _rows(matrix):
-        table.add_row(name, *(_sign(statuses.get(id_), meant.get(name) == id_) for id_ in columns))
-    return table
+    rows = _rows(matrix)
+    part: list[str] = []
+    for id_ in [*_columns(matrix, book), None]:
+        if id_ is not None and (not part or sum(len(one) + 1 for one in (*part, id_)) <= width - NAME_WIDTH):
+            part.append(id_)
+            continue
+        table = Table(title="F: FAIL, w: WARN, .: PASS, -: no data; [ ]: meant to FAIL", box=None, padding=(0, 1, 0, 0))
+        table.add_column("healthy, then + fault", width=NAME_WIDTH - 1, no_wrap=True, overflow="ellipsis")
+        for column in part:
+            table.add_column(column, justify="center", no_wrap=True)
+        for name, statuses in rows:
+            if statuses.keys() & set(part):
+                table.add_row(name, *(_sign(statuses.get(one), meant.get(name) == one) for one in part))
+        yield table
+        part = [id_] if id_ is not None else []
 
 
 def _sign(status: Status | None, meant: bool) -> str:
@@ -152,7 +167,7 @@ def _survivors(matrix: Matrix) -> Table:
     for heading in ("subject", "check", "verdict", "reason"):
         table.add_column(heading, overflow="fold")
     for row in matrix.faults:
-        if not row.caught:
+        if row.asked and not row.caught:
             table.add_row(f"+ {row.fault}", row.meant, row.status, row.reason)
     for cell in matrix.alarms:
         table.add_row(cell.control, cell.check, cell.status, cell.reason)
@@ -178,13 +193,14 @@ def write(matrix: Matrix, book: CheckBook, out: Path) -> None:
 def markdown(matrix: Matrix, book: CheckBook) -> str:
     """The matrix as text."""
     trained, scripted = ([row for row in matrix.controls if row.scripted is of] for of in (False, True))
+    lengths = sorted({row.steps for row in trained})
     parts = [
         "# Kill matrix",
         "\n".join(summary(matrix)),
         f"{len(matrix.cells):,} cells. Healthy: {len(trained)} models at {SCALE}, trained for "
-        f"{', '.join(f'{matrix.steps * share:g}' for share in LENGTHS)} steps by seed, and {len(scripted)} scripted "
-        "subjects (`gt.scripted`), on which the checks of ability (canaries, needles, long range) are proven, for no "
-        "model that is trained so shortly passes them. Faults are planted in the first of them. "
+        f"{' or '.join(map(str, lengths)) or 'no'} steps, and {len(scripted)} scripted subjects (`gt.scripted`), on "
+        "which the checks of ability (canaries, needles, long range) are proven, for no model that is trained so shortly "
+        "passes them. Faults are planted in the first that their check is asked of. "
         f"Made by `groundthink prove` {__version__}; thresholds: profile `default`.",
         "## Faults",
         _table(
@@ -253,7 +269,9 @@ def _interval(ends: tuple[float | None, float | None]) -> str:
 
 
 def _draw(matrix: Matrix, book: CheckBook, out: Path) -> str:
-    """Write kill_matrix.png if matplotlib is there; says what was written."""
+    """Write kill_matrix.png if matplotlib is there and there is something to draw; says what was written."""
+    if not matrix.cells:
+        return ""
     try:
         import matplotlib
     except ImportError:

@@ -21,7 +21,7 @@ from pytest_groundthink.proof.asked import probes
 from pytest_groundthink.proof.cells import TRAINING, Cell, Journal, plan
 from pytest_groundthink.proof.config import ProveConfig
 from pytest_groundthink.proof.matrix import build
-from pytest_groundthink.report.matrix import markdown, prove_and_report
+from pytest_groundthink.report.matrix import _grids, markdown, prove_and_report
 from pytest_groundthink.verdict import Status
 
 BOOK = load_checks(fixtures_dir() / "checks.yaml")
@@ -98,6 +98,32 @@ def test_what_was_measured_is_not_measured_again(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(running, "load", lambda *args, **kwargs: pytest.fail("everything was there"))
     _, _, second = proved(settings(tmp_path))
     assert second == first
+    proven, said, partial = proved(settings(tmp_path, checks=("LRD", "LRD-1M"), kept=True))
+    assert not proven, "what is not there proves nothing"
+    assert partial["cells"] == first["cells"]
+    assert "cells are missing." in said
+
+
+def test_a_fault_that_was_not_asked_about_is_not_a_survivor_and_proves_nothing(tmp_path: Path) -> None:
+    _, said, written = proved(settings(tmp_path, kept=True))
+    assert "0 of 2 faults are caught by the check meant for them. Not asked yet: forgets-every-" in said
+    assert "Not caught" not in said
+    assert not written["proven"]
+    nowhere = build([], ["leaking-future"], healthy(1), BOOK, 9, 0)
+    assert not nowhere.proven, "a fault whose check nobody can be asked"
+
+
+def test_a_narrow_terminal_shows_every_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cells = [Cell(control="model 0", fault="", check=id_, reason="none") for id_ in BOOK.checks]
+    matrix = build(cells, [], healthy(1), BOOK, 9, len(cells))
+    for width in (80, 300):
+        console = Console(record=True, width=width)
+        for table in _grids(matrix, BOOK, width):
+            console.print(table)
+        lines = console.export_text().splitlines()
+        assert all(len(line) <= width for line in lines)
+        shown = [word for line in lines if line.startswith("healthy") for word in line.split()[4:]]
+        assert shown == list(BOOK.checks)
 
 
 def test_a_kill_costs_one_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
