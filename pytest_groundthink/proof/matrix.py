@@ -11,7 +11,7 @@ from gt.proof import Control
 from gt.sabotage import SABOTAGES
 from pytest_groundthink.checks import Check, CheckBook
 from pytest_groundthink.proof.cells import Cell
-from pytest_groundthink.verdict import Band, Status
+from pytest_groundthink.verdict import Band, Interval, Status
 
 SCHEMA = "groundthink.kill_matrix/1"
 PROFILE = "default"
@@ -96,7 +96,7 @@ class Separation(msgspec.Struct, frozen=True, kw_only=True):
         check: Id of the check.
         metric: The metric.
         label: What a reader calls it.
-        accepted: Ends of what does not FAIL; None is open.
+        accepted: Intervals of what does not FAIL; None is open.
         healthy: Lowest and highest of the healthy subjects.
         n: Number of these.
         broken: Value by fault that is meant for the check and that this metric fails; None: not finite.
@@ -107,7 +107,7 @@ class Separation(msgspec.Struct, frozen=True, kw_only=True):
     check: str
     metric: str
     label: str
-    accepted: tuple[float | None, float | None]
+    accepted: tuple[Interval, ...]
     healthy: tuple[float, float]
     n: int
     broken: dict[str, float | None]
@@ -261,12 +261,17 @@ def _separations(cells: Sequence[Judged], book: CheckBook) -> Iterable[Separatio
             )
 
 
-def _accepted(band: Band) -> tuple[float | None, float | None]:
-    lows, highs = zip(band.passes, *band.warn, strict=True)
-    return (
-        None if None in lows else min(low for low in lows if low is not None),
-        None if None in highs else max(high for high in highs if high is not None),
-    )
+def _accepted(band: Band) -> tuple[Interval, ...]:
+    """What passes and what warns, joined where it touches."""
+    joined: list[Interval] = []
+    for low, high in sorted((band.passes, *band.warn), key=lambda ends: -math.inf if ends[0] is None else ends[0]):
+        before = joined[-1] if joined else None
+        if before is None or (before[1] is not None and low is not None and low > before[1]):
+            joined.append((low, high))
+        else:
+            ends = (before[1], high)
+            joined[-1] = (before[0], None if None in ends else max(end for end in ends if end is not None))
+    return tuple(joined)
 
 
 def _factor(healthy: Sequence[float], broken: Sequence[float | None]) -> float | None:

@@ -23,7 +23,7 @@ from pytest_groundthink.proof.cells import Cell, plan
 from pytest_groundthink.proof.config import ProveConfig
 from pytest_groundthink.proof.matrix import SCHEMA, Matrix, build
 from pytest_groundthink.proof.run import kept, run
-from pytest_groundthink.verdict import Status
+from pytest_groundthink.verdict import Interval, Status
 
 NAME = "kill_matrix"
 SIGNS = {Status.PASS: ".", Status.WARN: "w", Status.FAIL: "F", Status.NODATA: "-"}
@@ -227,7 +227,7 @@ def markdown(matrix: Matrix, book: CheckBook) -> str:
                 (
                     one.check,
                     one.label,
-                    _interval(one.accepted),
+                    " or ".join(map(_interval, one.accepted)),
                     f"{one.healthy[0]:.4g} to {one.healthy[1]:.4g}",
                     one.n,
                     ", ".join(f"{fault} {_number(value)}" for fault, value in one.broken.items()),
@@ -263,9 +263,11 @@ def _number(value: float | None) -> str:
     return "not finite" if value is None else f"{value:.4g}"
 
 
-def _interval(ends: tuple[float | None, float | None]) -> str:
-    low, high = ("" if end is None else f"{end:g}" for end in ends)
-    return f"{low} to {high}".strip()
+def _interval(ends: Interval) -> str:
+    low, high = ends
+    if low is None or high is None:
+        return "any" if low == high else f">= {low:g}" if low is not None else f"<= {high:g}"
+    return f"{low:g} to {high:g}"
 
 
 def _draw(matrix: Matrix, book: CheckBook, out: Path) -> str:

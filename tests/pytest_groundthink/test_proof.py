@@ -20,7 +20,7 @@ from pytest_groundthink.proof import run as running
 from pytest_groundthink.proof.asked import probes
 from pytest_groundthink.proof.cells import TRAINING, Cell, Journal, plan
 from pytest_groundthink.proof.config import ProveConfig
-from pytest_groundthink.proof.matrix import build
+from pytest_groundthink.proof.matrix import _accepted, build
 from pytest_groundthink.report.matrix import _grids, markdown, prove_and_report
 from pytest_groundthink.verdict import Status
 
@@ -192,6 +192,7 @@ def test_a_false_alarm_is_named_and_its_rate_is_bounded() -> None:
     assert sound.proven
     assert sound.alarm_bound == pytest.approx(1 - 0.05 ** (1 / 30), abs=1e-6)
     assert sound.separations[0].factor == pytest.approx(5e6)
+    assert sound.separations[0].accepted == ((0, 1e-5),)
     flagged = judged({"model 0": 1e-7, "model 1": 1e-3}, 0.5)
     assert not flagged.proven
     assert [(one.control, one.status) for one in flagged.alarms] == [("model 1", Status.FAIL)]
@@ -245,3 +246,13 @@ def test_a_survivor_is_an_exit_status(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(SystemExit) as ended:
         cli.app(["prove", "--faults", "forgets-every-8", "--checks", "LRD", "-o", str(tmp_path / "out")])
     assert ended.value.code == 1
+
+
+def test_what_is_accepted_is_what_passes_or_warns() -> None:
+    def accepted(check: str, metric: str) -> tuple[Any, ...]:
+        return _accepted(BOOK.checks[check].bands["default"].bands[metric])
+
+    assert accepted("G1c", "recurrence_error_float32") == ((0, 1e-3),)
+    assert accepted("G4", "grad_ratio") == ((2e-4, 5e3),)
+    assert accepted("D3", "state_loss_rise") == ((None, None),)
+    assert accepted("D3", "state_rise_upper_end") == ((-5e-3, -1e-6), (1e-6, None))
