@@ -19,7 +19,7 @@ from pytest_groundthink.vocabulary import EVIDENCE
 LISTENED, READ = ("canary", "niah", "synthetic"), ("lrd",)
 """Kinds of checks that no model trained in a minute passes: they are proven with a scripted subject."""
 
-TRAINING = ("G3", "L1", "D1-long")
+COSTLY = ("G3", "L1", "D1-long", "NIAH-16K")
 """Checks that cost as much as all others together: they are asked last."""
 
 
@@ -82,7 +82,7 @@ def plan(config: ProveConfig, book: CheckBook) -> list[Unit]:
 
 
 def _part(unit: Unit, *, costly: bool) -> Unit:
-    return msgspec.structs.replace(unit, checks=tuple(id_ for id_ in unit.checks if (id_ in TRAINING) is costly))
+    return msgspec.structs.replace(unit, checks=tuple(id_ for id_ in unit.checks if (id_ in COSTLY) is costly))
 
 
 def _healthy(config: ProveConfig) -> list[Control]:

@@ -18,7 +18,7 @@ from pytest_groundthink import cli
 from pytest_groundthink.checks import CheckBook, load_checks
 from pytest_groundthink.proof import run as running
 from pytest_groundthink.proof.asked import probes
-from pytest_groundthink.proof.cells import TRAINING, Cell, Journal, plan
+from pytest_groundthink.proof.cells import COSTLY, Cell, Journal, plan
 from pytest_groundthink.proof.config import ProveConfig
 from pytest_groundthink.proof.matrix import _accepted, build
 from pytest_groundthink.report.matrix import _grids, markdown, prove_and_report
@@ -164,7 +164,7 @@ def test_every_fault_meets_the_check_meant_for_it() -> None:
 
 def test_costly_checks_come_last_and_the_telling_ones_first() -> None:
     units = plan(ProveConfig(), BOOK)
-    costly = [bool(set(unit.checks) & set(TRAINING)) for unit in units]
+    costly = [bool(set(unit.checks) & set(COSTLY)) for unit in units]
     assert costly == sorted(costly)
     assert all(unit.fault for unit in units[:40])
 
