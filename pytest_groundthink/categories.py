@@ -57,7 +57,7 @@ def scaling(ladder: Ladder, fit: ScalingFit | None, category: Category) -> Score
     """The power law over the ladder."""
     if fit is None:
         if ladder.lacks:
-            return 0, [f"the subject is no rung of a ladder: it {ladder.lacks}"]
+            return 0, [f"the subject is no rung of a ladder: {ladder.lacks}"]
         left_out = [f"left out: {one}" for one in ladder.left_out]
         return 0, [f"one scale ({', '.join(sorted(ladder.scales))}) is no ladder", *left_out]
     evidence = [

@@ -37,17 +37,20 @@ class Ladder(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         runs: Of one kind of model, tokenizer and text, with as many tokens or as many for each parameter. Empty where
-            the subject itself tells too little.
+            the subject itself tells too little. The subject is the first, or where it was trained for longer than all
+            others, another at its scale.
         left_out: Other scorecards, each with why.
         notes: In what runs that were kept differ from the subject.
         proportional: Whether tokens grow with parameters, rather than being the same.
-        lacks: What the subject lacks to be a rung.
+        stood_in_for: Whether another run stands for the subject.
+        lacks: Why the subject is no rung.
     """
 
     runs: tuple[Run, ...] = ()
     left_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     proportional: bool = False
+    stood_in_for: bool = False
     lacks: str = ""
 
     @property
@@ -98,7 +101,13 @@ def build_ladder(card: Scorecard, others: Sequence[Scorecard], tokens_within: fl
         else:
             kept.append((run, other))
     runs, proportional = _same_tokens([run for run, _ in kept], tokens_within)
-    for run, other in kept:
+    notes = []
+    if own not in runs:
+        notes.append(
+            f"the ladder's {runs[0].point.scale} was trained on {runs[0].point.tokens:,} tokens, the subject on "
+            f"{own.point.tokens:,}: the law is the ladder's"
+        )
+    for run, other in kept[1:]:
         if run not in runs:
             left_out.append(
                 f"{_name(other)}: trained on {run.point.tokens:,} tokens for {own.point.tokens:,}, which is neither as "
@@ -107,8 +116,9 @@ def build_ladder(card: Scorecard, others: Sequence[Scorecard], tokens_within: fl
     return Ladder(
         runs=tuple(runs),
         left_out=tuple(left_out),
-        notes=tuple(note for run, other in kept[1:] if run in runs and (note := difference(card, other))),
+        notes=(*notes, *(note for run, other in kept[1:] if run in runs and (note := difference(card, other)))),
         proportional=proportional,
+        stood_in_for=own not in runs,
     )
 
 
@@ -189,15 +199,26 @@ def _unlike(card: Scorecard, other: Scorecard) -> Iterable[str]:
 
 
 def _same_tokens(runs: Sequence[Run], within: float) -> tuple[list[Run], bool]:
-    """The runs with the subject's number of tokens, or of tokens for each parameter: whichever has more scales."""
-    own = runs[0].point
+    """The runs with as many tokens as the subject, or as many for each parameter: whichever has more scales.
 
-    def alike(of: Callable[[LadderPoint], float]) -> list[Run]:
-        return [run for run in runs if abs(of(run.point) / of(own) - 1) <= within]
+    A subject that was trained for longer than its ladder is left out of it: another run at its scale stands for it,
+    where that makes a ladder of more scales.
 
-    same, proportional = alike(lambda point: point.tokens), alike(lambda point: point.tokens / point.params)
-    count = [len({run.point.scale for run in group}) for group in (same, proportional)]
-    return (proportional, True) if count[1] > count[0] else (same, False)
+    Args:
+        runs: The subject first.
+        within: Share by which tokens may differ.
+
+    Returns:
+        The runs, the subject or what stands for it first; and whether tokens grow with parameters.
+    """
+    found: list[tuple[list[Run], bool]] = []
+    for anchor in (run for run in runs if run.point.scale == runs[0].point.scale):
+        others = [anchor, *(run for run in runs if run is not anchor)]
+        for proportional in (False, True):
+            sizes = [run.point.tokens / (run.point.params if proportional else 1) for run in others]
+            alike = [run for run, size in zip(others, sizes, strict=True) if abs(size / sizes[0] - 1) <= within]
+            found.append((alike, proportional))
+    return max(found, key=lambda group: len({run.point.scale for run in group[0]}))  # the first of equals
 
 
 def _next(card: Scorecard, ladder: Ladder, rule: ScaleRule) -> tuple[str, float] | None:

@@ -166,7 +166,14 @@ def _improvement(need: Improvement, rule: ScaleRule, ladder: Ladder) -> Unmet | 
     words += f" in {need.runs} runs"
     if ladder.lacks:
         return Unmet(
-            f"{words}: the subject {ladder.lacks}", f"measure {LOSS_CHECK} of a checkpoint that groundthink train wrote"
+            f"{words}: the subject is no rung ({ladder.lacks})",
+            f"measure {LOSS_CHECK} of a checkpoint that groundthink train wrote",
+        )
+    if ladder.stood_in_for:
+        return Unmet(
+            f"{words}: the runs at {need.over} were not trained on as many tokens as the subject",
+            f"train {need.over} on as many tokens as the subject, or for each parameter, and give its scorecard "
+            "with --gt-ladder",
         )
     below, own = ladder.at(need.over), ladder.at(rule.name)
     if not below:

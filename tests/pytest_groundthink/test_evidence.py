@@ -212,6 +212,22 @@ def test_tokens_may_grow_with_parameters() -> None:
     assert decision.scaling.predicted.compute == pytest.approx(6 * params_8m * 20 * params_8m, rel=1e-6)
 
 
+def test_a_subject_that_was_trained_for_longer_has_its_ladder_all_the_same() -> None:
+    card = whole("8M", tokens=8 * TOKENS)
+    others = [whole(scale) for scale in ("8M", "3.5M", "2M", "1M")]
+    ladder = build_ladder(card, others, 0.05)
+    assert [run.point.scale for run in ladder.runs] == ["8M", "3.5M", "2M", "1M"]
+    assert {run.point.tokens for run in ladder.runs} == {TOKENS}
+    assert "8M was trained on 100,000,000 tokens, the subject on 800,000,000" in ladder.notes[0]
+    decision = decision_of(card, others)
+    assert decision.categories["scaling law fit"].score == 3
+    told = [one for one in decision.blockers if "loss below that at 3.5M" in one]
+    assert told, "what another run has reached is not the subject's"
+    assert "not trained on as many tokens" in told[0]
+    alone = build_ladder(card, others[1:], 0.05)
+    assert [run.point.tokens for run in alone.runs] == [8 * TOKENS], "without a run at its scale nothing stands for it"
+
+
 def test_the_subject_in_its_own_ladder_counts_once() -> None:
     card = whole("3.5M")
     assert len(build_ladder(card, [card, card], 0.05).runs) == 1
