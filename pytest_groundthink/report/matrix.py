@@ -199,8 +199,8 @@ def markdown(matrix: Matrix, book: CheckBook) -> str:
         "\n".join(summary(matrix)),
         f"{len(matrix.cells):,} cells. Healthy: {len(trained)} models at {SCALE}, trained for "
         f"{' or '.join(map(str, lengths)) or 'no'} steps, and {len(scripted)} scripted subjects (`gt.scripted`), on "
-        "which the checks of ability (canaries, needles, long range) are proven: no model passes them that was trained "
-        "so shortly. Faults are planted in the first that their check is asked of. "
+        "which the checks of ability (canaries, synthetic tasks, needles, long range) are proven: no model passes them "
+        "that was trained so shortly. Faults are planted in the first that their check is asked of. "
         f"Made by `groundthink prove` {__version__}; thresholds: profile `default`.",
         "## Faults",
         _table(

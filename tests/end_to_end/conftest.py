@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,62 +83,10 @@ class Probed:
 
 def probe(subject: Any, check: str) -> Probed:
     """Measure and judge as the suite does, without a session."""
-    from gt.probes import (
-        canaries,
-        components,
-        context,
-        diagnostics,
-        forward,
-        gradients,
-        kernels,
-        learning,
-        maps,
-        needles,
-        resources,
-        samples,
-        states,
-        synthetic,
-        training_runs,
-    )
+    importlib.import_module("gt.probes")  # as in `warm`: the suites take it from the package
+    from pytest_groundthink.proof.asked import probes
 
-    probes: dict[str, Callable[[Any], tuple[Measurement, ...]]] = {
-        "G0": kernels.resolution_and_agreement,
-        "G1a": forward.finite_logits,
-        "G1b": forward.causality,
-        "G1c": forward.recurrence,
-        "G1d": forward.batch_invariance,
-        "G1e": gradients.reach,
-        "G2": forward.init_entropy,
-        "G3": learning.mini_training,
-        "G3.5": diagnostics.movement,
-        "G4": gradients.component_balance,
-        "S0": states.shapes,
-        "S1": states.health,
-        "S2": states.evolution,
-        "S3": states.determinism,
-        "S4": states.contribution,
-        "D1": diagnostics.divergence,
-        "D1-long": partial(diagnostics.divergence, length=8192),
-        "D2": diagnostics.collapse,
-        "D3": components.contribution,
-        "D4": diagnostics.information_flow,
-        "D5": components.coupling,
-        "D6": components.flow_share,
-        "D7": maps.maps,
-        "Q1": samples.samples,
-        "L1": learning.overfit,
-        "L2": learning.naive_baseline,
-        "L3": training_runs.resuming,
-        "L4": training_runs.training_log,
-        "R1": resources.next_scale,
-        "LRD": context.dependency,
-        "LRD-1M": context.long_stream,
-        "NIAH": needles.claimed,
-        "NIAH-16K": needles.grid,
-        **{name: partial(canaries.measure, check=name) for name in canaries.CANARIES},
-        **{name: partial(synthetic.measure, check=name) for name in synthetic.SYNTHETIC},
-    }
-    measurements = probes[check](subject)
+    measurements = probes()[check](subject)
     status, reason, _ = BOOK.checks[check].bands["default"].judge(measurements, BOOK.checks[check].metrics)
     return Probed(str(status), reason, measurements)
 

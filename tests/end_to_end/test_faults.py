@@ -1,6 +1,6 @@
 """Every check sees the fault that it is for, and leaves the healthy model alone.
 
-The faults of the canaries, of synthetic tasks, of long texts and of L5 are in tests/gt/probes: no model that is trained
+The faults of the canaries, of synthetic tasks, of long texts and of L5 are in tests/gt: no model that is trained
 here in a minute passes the first three when it is whole, nor has it a GPT2 of its size beside it.
 """
 

@@ -9,10 +9,11 @@ import torch
 
 from gt.data.dialogues import canary_data
 from gt.resources import fixtures_dir
+from gt.scripted import UNKNOWN, Listener
 from gt.session import Sessions
 from gt.subject import SubjectRequest, load_subject, plan_subject
 from gt.trace import Conversation, Fact, Turn, evolve, follow, read_conversation, shifts, trace_text
-from tests.gt.probes.listener import TOKENIZER, UNKNOWN, Listener
+from tests.gt.probes.listener import TOKENIZER
 from tests.gt.probes.memories import Memories
 
 EXAMPLE = Path(fixtures_dir()).parent / "docs" / "trace_conversation.yaml"
@@ -112,11 +113,11 @@ def test_a_persona_that_changes_is_found_and_when() -> None:
 
 def test_what_is_forgotten_is_lost_and_what_was_never_known_is_not() -> None:
     def forgets(text: str) -> str:
-        return UNKNOWN + "\n" if "It rains" in text and "Who are" in text else remembers(text)
+        return UNKNOWN if "It rains" in text and "Who are" in text else remembers(text)
 
     drifts = follow(Listener(forgets), TOKENIZER, TALK).drifts
     assert [(drift.fact, drift.turn, drift.what) for drift in drifts] == [("name", 3, "lost")]
-    assert follow(Listener(lambda text: UNKNOWN + "\n"), TOKENIZER, TALK).drifts == []
+    assert follow(Listener(lambda text: UNKNOWN), TOKENIZER, TALK).drifts == []
 
 
 def test_a_correction_that_did_not_take_is_stale() -> None:

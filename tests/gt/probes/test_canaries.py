@@ -10,25 +10,15 @@ import pytest
 from gt.data.dialogues import canary_data, constraint_data, persona_data, tone_data
 from gt.probes.canaries import CANARIES, WRONG_KEPT, measure
 from gt.resources import fixtures_dir
-from gt.sabotage import SABOTAGES, plant
+from gt.sabotage import plant
+from gt.scripted import Reply
+from gt.scripted.conversations import avoided, every_asked, kinds, remember, stated, wants_bullets, written
+from gt.scripted.wording import question_of
 from pytest_groundthink.checks import load_checks
-from tests.gt.probes.listener import (
-    KINDS,
-    TOKENIZER,
-    Reply,
-    asked,
-    avoided,
-    every_asked,
-    question_of,
-    remember,
-    stated,
-    subject,
-    wants_bullets,
-    written,
-)
+from tests.gt.probes.listener import TOKENIZER, asked, subject
 
 BOOK = load_checks(fixtures_dir() / "checks.yaml")
-FAULTS = {name: fault for name, fault in SABOTAGES.items() if fault.caught_by in CANARIES}
+KINDS = kinds()
 
 
 def judged(who: Any, check: str) -> tuple[str, dict[str, Any], str]:
@@ -52,15 +42,6 @@ def test_a_listener_passes(check: str) -> None:
     assert found["likelihood_rank_rate"].chance in (0.25, 0.5)
     assert "without" in reason
     assert set(found) == set(BOOK.checks[check].metrics)
-
-
-@pytest.mark.parametrize("name", FAULTS)
-def test_the_check_that_is_meant_to_catches_a_fault(name: str) -> None:
-    broken = subject(remember)
-    plant(name, broken.model)
-    status, found, reason = judged(broken, FAULTS[name].caught_by)
-    assert status == "FAIL", reason
-    assert found["rate"].detail["wrong"]
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,10 @@ from gt.probes.haystack import ANSWER_TOKENS, ask, hide, hide_all
 from gt.probes.needles import claimed, grid
 from gt.resources import fixtures_dir
 from gt.sabotage import plant
+from gt.scripted.needles import find_needle
 from gt.session import Sessions
 from pytest_groundthink.checks import load_checks
-from tests.gt.probes.listener import TOKENIZER, find_needle, finder
+from tests.gt.probes.listener import TOKENIZER, finder
 
 BOOK = load_checks(fixtures_dir() / "checks.yaml")
 pytestmark = pytest.mark.usefixtures("own_cache")

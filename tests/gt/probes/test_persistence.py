@@ -10,8 +10,9 @@ from gt.probes import persistence
 from gt.probes.persistence import TURNS
 from gt.resources import fixtures_dir
 from gt.sabotage import plant
+from gt.scripted.conversations import remember
 from pytest_groundthink.checks import load_checks
-from tests.gt.probes.listener import TOKENIZER, remember, subject
+from tests.gt.probes.listener import TOKENIZER, subject
 
 CHECK = load_checks(fixtures_dir() / "checks.yaml").checks["SPS"]
 
@@ -60,8 +61,7 @@ def test_fifty_turns_cost_fifty_turns(monkeypatch: pytest.MonkeyPatch) -> None:
         read += text.count("User: ")
         return encode(text)
 
-    who = subject(lambda text: "", 10)
-    who.size = {"canary_items": 10, "canary_controls": 2}.__getitem__
+    who = subject(lambda text: "", 10, 2)
     monkeypatch.setattr(TOKENIZER, "encode", counted)
     persistence.measure(who)
     turns = 10 * (1 + TURNS[-1] + len(TURNS)) + 2 * 3

@@ -8,27 +8,21 @@ from typing import Any
 
 import pytest
 
-from gt.data.dialogues import synthetic_data
+from gt.data.dialogues import canary_data, synthetic_data
 from gt.data.dialogues.content import Wording
 from gt.probes.synthetic import SYNTHETIC, measure
 from gt.resources import fixtures_dir
-from gt.sabotage import SABOTAGES, plant
+from gt.scripted import Reply
+from gt.scripted.tasks import solve
 from pytest_groundthink.checks import load_checks
-from tests.gt.probes import listener
-from tests.gt.probes.listener import TOKENIZER, Reply
-from tests.gt.probes.solver import ONE, solve
+from tests.gt.probes.listener import TOKENIZER, subject
 
 BOOK = load_checks(fixtures_dir() / "checks.yaml")
-FAULTS = {fault.caught_by: name for name, fault in SABOTAGES.items() if fault.caught_by in SYNTHETIC}
 ENOUGH, FEW = 24, 8
 """Items to pass with, and to fail with."""
 
-
-def subject(reply: Reply, items: int) -> Any:
-    """As that of the canaries, with fewer controls."""
-    who = listener.subject(reply, items)
-    who.size = {"canary_items": items, "canary_controls": FEW}.__getitem__
-    return who
+WORDS = sorted((word for own in canary_data().kinds.values() for word in own), key=lambda word: -len(word))
+ONE = f"(?:{'|'.join(map(re.escape, WORDS))})"
 
 
 def judged(who: Any, check: str) -> tuple[str, dict[str, Any], str]:
@@ -40,7 +34,7 @@ def judged(who: Any, check: str) -> tuple[str, dict[str, Any], str]:
 
 @pytest.mark.parametrize("check", SYNTHETIC)
 def test_a_solver_passes_and_a_control_does_not(check: str) -> None:
-    status, found, reason = judged(subject(solve, ENOUGH), check)
+    status, found, reason = judged(subject(solve, ENOUGH, FEW), check)
     assert status == "PASS", (reason, found["rate"].detail["wrong"][:3])
     assert found["rate"].value == found["likelihood_rank_rate"].value == 1.0
     assert found["control_rate"].value == 0.0
@@ -48,13 +42,6 @@ def test_a_solver_passes_and_a_control_does_not(check: str) -> None:
     assert [found[name].n for name in ("rate", "control_rate", "likelihood_rank_rate")] == [ENOUGH, FEW, FEW]
     assert len(found["rate"].outcomes) == ENOUGH
     assert "without" in reason
-
-
-@pytest.mark.parametrize("check", SYNTHETIC)
-def test_a_state_that_does_not_hold_the_task_is_caught(check: str) -> None:
-    broken = subject(solve, FEW)
-    plant(FAULTS[check], broken.model)
-    assert judged(broken, check)[0] == "FAIL"
 
 
 def last_words(text: str) -> str:
@@ -86,7 +73,7 @@ def nothing(text: str) -> str:
     ],
 )
 def test_what_reads_without_understanding_fails(check: str, reply: Reply) -> None:
-    status, found, reason = judged(subject(reply, FEW), check)
+    status, found, reason = judged(subject(reply, FEW, FEW), check)
     assert status == "FAIL", reason
     assert found["rate"].detail["wrong"]
 
@@ -103,10 +90,10 @@ def test_a_part_or_another_order_is_wrong() -> None:
         ("RULER-MV", first_only, "names a part"),
         ("RULER-VT", first_only, "names a part"),
     ):
-        status, found, _ = judged(subject(reply, FEW), check)
+        status, found, _ = judged(subject(reply, FEW, FEW), check)
         assert status == "FAIL"
         assert max(found["rate"].detail["why_wrong"], key=found["rate"].detail["why_wrong"].get) == why
-    assert judged(subject(reversed_order, FEW), "RULER-MV")[1]["rate"].value == 1.0
+    assert judged(subject(reversed_order, FEW, FEW), "RULER-MV")[1]["rate"].value == 1.0
 
 
 @pytest.mark.parametrize(
@@ -123,7 +110,7 @@ def test_a_part_or_another_order_is_wrong() -> None:
     ],
 )
 def test_chance_is_a_guess_among_what_could_be_meant(check: str, chance: float) -> None:
-    _, found, reason = judged(subject(nothing, FEW), check)
+    _, found, reason = judged(subject(nothing, FEW, FEW), check)
     assert found["rate"].chance == pytest.approx(chance)
     assert found["likelihood_rank_rate"].chance == 0.25
     assert "chance" in reason

@@ -1,4 +1,4 @@
-"""Solves the synthetic tasks from what was read alone, as a script for `listener`."""
+"""What a scripted subject answers to the synthetic tasks."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from functools import cache
 from gt.data.dialogues import canary_data, synthetic_data
 from gt.data.dialogues.content import Wording
 from gt.data.synthetic.draws import listed
+from gt.scripted.wording import UNKNOWN, question_of
 
-WORDS = sorted((word for own in canary_data().kinds.values() for word in own), key=lambda word: -len(word))
-ONE = f"(?:{'|'.join(map(re.escape, WORDS))})"
 SLOTS = {"keys": r"[\w ]+? and [\w ]+?", "items": ".+"}
 WORD = r"[\w ]+?"
-UNKNOWN = " I do not know.\n"
 
 
 @cache
@@ -47,14 +45,14 @@ def asked(
 
 
 def said(words: list[str]) -> str:
+    """An answer that names words."""
     return f" {listed(words)}.\n" if words else UNKNOWN
 
 
 def solve(text: str) -> str:
     """The right answer to the last question."""
     data = synthetic_data()
-    before, _, last = text.rpartition("User: ")
-    question = last.removesuffix("\nAssistant:")
+    before, question = text.rpartition("User: ")[0], question_of(text)
     if hit := asked(question, data.mqar):
         return said(found(hit[0].each, before, "value", key=hit[1]["key"])[:1])
     if hit := asked(question, data.recall):
