@@ -20,14 +20,15 @@ MOST_PARAMETERS = 1.15
 """Times the baseline's parameters that a model may have: the fusion document compared models 14% apart. Fewer are no
 advantage."""
 
-_OF_THE_PLACE = ("model", "out", "device", "seconds", "valid_loss", "shards", "workers", "allow_leaks")
+_OF_THE_PLACE = ("model", "out", "device", "seconds", "shards", "workers", "allow_leaks")
+_OF_THE_OUTCOME = ("valid_loss", "fixed_text_losses", "leaked_share")
 _OF_THE_LOG = ("log_every", "eval_every", "save_every", "resume", "overwrite", "keep_state", "spike_ratio")
 _OF_THE_MACHINE = ("compile", "graph", "deterministic")
 # What was read counts, by its bytes, not how it was made.
 _OF_THE_TOKENIZER = ("tokenizer", "tokenizer_kind", "vocab_size")
 _OF_THE_COMPONENTS = ("rwkv_", "mamba_", "fusion_", "gate_", "balance")
 """Beginnings of settings that a transformer has no use for."""
-MAY_DIFFER = frozenset({*_OF_THE_PLACE, *_OF_THE_LOG, *_OF_THE_MACHINE, *_OF_THE_TOKENIZER})
+MAY_DIFFER = frozenset({*_OF_THE_PLACE, *_OF_THE_OUTCOME, *_OF_THE_LOG, *_OF_THE_MACHINE, *_OF_THE_TOKENIZER})
 
 
 def find_baseline(checkpoint: CheckpointInfo, spec: ModelSpec) -> CheckpointInfo:

@@ -16,6 +16,7 @@ from pytest_groundthink.compare_command import compare as compare_command
 from pytest_groundthink.data_command import data
 from pytest_groundthink.history_command import history
 from pytest_groundthink.presets import lay_under
+from pytest_groundthink.proof.config import ProveConfig
 from pytest_groundthink.report_command import checks, report
 from pytest_groundthink.trace_command import trace
 
@@ -157,6 +158,33 @@ def decide(
     else:
         print(told(card, decision))
     sys.exit(EXIT_STATUS[decision.outcome])
+
+
+@app.command
+def prove(*, config: Annotated[ProveConfig | None, Parameter(name="*")] = None) -> None:
+    """Prove that every check catches the fault it is meant for and leaves healthy models alone: the kill matrix.
+
+    Trains healthy models, plants faults in them and asks every check of all of them. What was measured is kept, also
+    after a kill, and taken up by the next call of the same version. The exit status is 1 if a fault survives or a
+    healthy model fails.
+
+    Args:
+        config: Settings.
+    """
+    from rich.console import Console
+
+    from pytest_groundthink.report.matrix import prove_and_report
+
+    console = Console()
+    try:
+        proven = prove_and_report(config or ProveConfig(), console)
+    except (ValueError, OSError, FloatingPointError) as error:
+        console.print(f"groundthink prove: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(1 if isinstance(error, FloatingPointError) else 4)
+    except KeyboardInterrupt:
+        console.print("groundthink prove: interrupted; the next call goes on from here", style="yellow")
+        sys.exit(130)
+    sys.exit(0 if proven else 1)
 
 
 def main() -> None:

@@ -98,6 +98,29 @@ def find_leaks(train: Sequence[Tokens], valid: Sequence[Tokens]) -> list[Leak]:
     return found
 
 
+def leaked_share(train: Sequence[Tokens], valid: Sequence[Tokens]) -> float:
+    """Share of validation text, in separate stretches of 32 tokens, that training text has as well.
+
+    By hashes of 64 bits. As in `find_leaks`, text that a generator composed is not compared with its own.
+
+    Args:
+        train: Tokens to train on.
+        valid: Tokens to validate on.
+    """
+    stretches = found = 0
+    for held_out in filter(len, valid):
+        text = held_out.read(0, len(held_out))
+        wanted = _rolling(text)[::_STRETCH] if len(text) >= _STRETCH else np.zeros(0, dtype=np.uint64)
+        known = np.zeros(len(wanted), dtype=bool)
+        for source in train:
+            if source.generated and held_out.generated:
+                continue
+            for _, padded in _chunks(source, outside=-2):
+                known |= np.isin(wanted, _rolling(padded))
+        stretches, found = stretches + len(wanted), found + int(known.sum())
+    return found / stretches if stretches else 0.0
+
+
 class _Index:
     """Every 33rd stretch of a validation text, by hash; of those that occur again, every passage around them.
 

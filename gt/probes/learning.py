@@ -26,7 +26,10 @@ SAMPLES, MOST_STEPS, LEARNED = 10, 500, 0.1
 
 
 def mini_training(subject: Subject) -> tuple[Measurement, ...]:
-    """G3: how far the loss falls from the first to the last tenth of a short training, and its gradient norm then.
+    """G3: the fall of the loss from the first to the last tenth of a short training, its gradient norm then, its peak.
+
+    The peak is the highest loss of a step over that of the first, when nothing was learned yet: steps that are too
+    large show there, even where a loss that shot up comes down again.
 
     The intervals are those of means over the steps of the last tenth; the first tenth, which falls, counts as it was.
     """
@@ -36,9 +39,10 @@ def mini_training(subject: Subject) -> tuple[Measurement, ...]:
     first, last = (sum(part) / len(part) for part in (run.losses[:tenth], run.losses[-tenth:]))
     norm, *norm_ends = _of_steps(run.norms[-tenth:])
     _, *loss_ends = _of_steps(run.losses[-tenth:])
+    peak = max(run.losses) / run.losses[0]
     note = f"{first:.2f} -> {last:.2f} nats in {len(run.losses)} steps"
     if not complete:
-        first = last = norm = math.nan
+        first = last = norm = peak = math.nan
         note = f"not finite at step {len(run.losses)}"
     losses = [round(loss, 4) for loss in run.losses if math.isfinite(loss)]
     found = (
@@ -57,6 +61,7 @@ def mini_training(subject: Subject) -> tuple[Measurement, ...]:
             ci95=(norm_ends[0], norm_ends[1]),
             note="mean over the last tenth, before clipping",
         ),
+        measured("loss_peak", peak, n=len(run.losses), note="highest loss over the first"),
     )
     return tuple(msgspec.structs.replace(m, cached=run.cached) for m in found)
 

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from gt.baseline import find_baseline
 from gt.cache import remembered
-from gt.checkpoint import WEIGHTS, load_into, load_tensors, load_weights, save_checkpoint
+from gt.checkpoint import WEIGHTS, load_into, load_tensors, load_weights, read_training, save_checkpoint
+from gt.fixed_text import fixed_text_losses
 from gt.measurement import Measurement, Unmeasurable, measured
 from gt.models.build import build_model
 from gt.models.config import ModelConfig
@@ -46,13 +47,32 @@ def resuming(subject: Subject) -> tuple[Measurement, ...]:
     The run: 8 steps of a fresh model, and 4 steps, its state saved and read by a new model, and 4 more; compared are
     the losses of all steps and the logits at the end. The checkpoint: the model under test is saved as checkpoints are
     (bf16) and read back; compared are its logits with those of its weights rounded in memory.
+
+    Where training has recorded the checkpoint's losses on a fixed text, token by token, also the root mean square of
+    their differences from the model's own: what was saved then is what is judged now.
     """
     (record, _), cached = remembered(subject, "resuming", lambda: (_differences(subject), {}), steps=RESUMED_STEPS)
     where, difference = worst(record["differences"])
     found = measured(
         "max_difference", difference, n=len(record["differences"]), note=where, detail={"losses": record["losses"]}
     )
-    return (msgspec.structs.replace(found, cached=cached),)
+    return (msgspec.structs.replace(found, cached=cached), *_known_again(subject))
+
+
+def _known_again(subject: Subject) -> tuple[Measurement, ...]:
+    info = subject.plan.checkpoint
+    recorded = _training(info).get("fixed_text_losses")
+    if not recorded:
+        return ()
+    losses = fixed_text_losses(subject.model_fp32, subject.tokenizer)
+    difference = math.sqrt(statistics.fmean((a - b) ** 2 for a, b in zip(losses, recorded, strict=True)))
+    note = f"mean {statistics.fmean(losses):.4f} nats, {statistics.fmean(recorded):.4f} when it was saved"
+    return (measured("recorded_loss_error", difference, unit="nats", n=len(losses), note=note),)
+
+
+def _training(info: CheckpointInfo | None) -> dict[str, Any]:
+    """Settings and outcome of the run behind a checkpoint folder; empty where nothing is known of it."""
+    return read_training(info.path) if info is not None and info.config is not None and info.path.is_dir() else {}
 
 
 @torch.enable_grad()
@@ -134,7 +154,8 @@ def training_log(subject: Subject) -> tuple[Measurement, ...]:
     finite makes the result not finite.
 
     Recorded: steps, and the longest plateau as a share of them: the moving average of 10 lines does not improve on its
-    best by 0.5%. Where the scale asks for a length of training, the share of it that the log covers.
+    best by 0.5%. Where the scale asks for a length of training, the share of it that the log covers. Where it was
+    recorded, the share of the run's validation text that occurs in what it was trained on.
 
     Raises:
         Unmeasurable: If there is no log, or it cannot be read.
@@ -166,6 +187,9 @@ def training_log(subject: Subject) -> tuple[Measurement, ...]:
         measured("steps", steps[-1]),
         measured("longest_plateau", _longest_plateau(steps, averages), n=len(lines)),
     ]
+    leaked = _training(info).get("leaked_share")
+    if leaked is not None:
+        found.append(measured("leaked_share", leaked))
     needed = subject.size("l4_steps")
     if needed:
         found.insert(1, measured("covered_steps", steps[-1] / needed, note=f"{steps[-1]:,} of {needed:,} steps"))

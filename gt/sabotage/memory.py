@@ -23,6 +23,19 @@ def dropped_state(model: nn.Module) -> None:
         wrap(mixer, around)
 
 
+def lost_part(component: str, part: str) -> Callable[[nn.Module], None]:
+    """One part of the state is not handed over: a call begins with zeros in its place."""
+
+    def plant_it(model: nn.Module) -> None:
+        def around(forward: Any, x: Tensor, state: LayerState | None = None) -> Any:
+            return forward(x, None if state is None else {**state, part: state[part] * 0})
+
+        for mixer in parts(model, component):
+            wrap(mixer, around)
+
+    return plant_it
+
+
 def stuck_state(model: nn.Module) -> None:
     """Mamba's state is what the first call left."""
 
@@ -185,7 +198,7 @@ def losing_turns(loses: Callable[[Tensor], Tensor]) -> Callable[[nn.Module], Non
 
 
 def forgets_every(tokens: int) -> Callable[[nn.Module], None]:
-    """State that is lost within a text as well: whatever is read in one call."""
+    """State that is lost within a text as well: text is read in stretches, each without what came before it."""
 
     def plant_it(model: nn.Module) -> None:
         import torch
@@ -202,37 +215,22 @@ def forgets_every(tokens: int) -> Callable[[nn.Module], None]:
                 read = int(tensors.pop("sabotage_read").max())
                 state = ModelState(tensors, state.gate)
             logits: list[Tensor] = []
+            seen: list[dict[str, Tensor]] = []
             begin = 0
             while begin < tokens_BT.shape[1]:
                 piece = tokens_BT[:, begin : begin + tokens - read]
-                out, state = forward(piece, state=state if read else None, return_states=True, **kwargs)
+                out, state, *activations = forward(piece, state=state if read else None, return_states=True, **kwargs)
                 logits.append(out)
+                seen += activations
                 begin, read = begin + piece.shape[1], (read + piece.shape[1]) % tokens
             whole = logits[-1] if kwargs.get("last_only") else torch.cat(logits, dim=1)
-            if not return_states or state is None:
-                return whole
-            counted = tokens_BT.new_full((len(tokens_BT), 1), read)
-            return whole, ModelState({**state.tensors, "sabotage_read": counted}, state.gate)
-
-        wrap(model, around)
-
-    return plant_it
-
-
-def short_sight(tokens: int) -> Callable[[nn.Module], None]:
-    """Text is read in stretches, each without what came before it."""
-
-    def plant_it(model: nn.Module) -> None:
-        import torch
-
-        def around(forward: Any, tokens_BT: Tensor, state: ModelState | None = None, **kwargs: Any) -> Any:
-            last_only = kwargs.pop("last_only", False)
-            stretches = tokens_BT.split(tokens, dim=1)
-            outs = [forward(part, state=None if i else state, **kwargs) for i, part in enumerate(stretches)]
-            single = isinstance(outs[0], torch.Tensor)
-            logits_BTV = torch.cat([out if single else out[0] for out in outs], dim=1)
-            logits_BTV = logits_BTV[:, -1:] if last_only else logits_BTV
-            return logits_BTV if single else (logits_BTV, *outs[-1][1:])
+            extras: list[Any] = []
+            if return_states and state is not None:
+                counted = tokens_BT.new_full((len(tokens_BT), 1), read)
+                extras.append(ModelState({**state.tensors, "sabotage_read": counted}, state.gate))
+            if seen:
+                extras.append({name: torch.cat([one[name] for one in seen], dim=2) for name in seen[0]})
+            return (whole, *extras) if extras else whole
 
         wrap(model, around)
 

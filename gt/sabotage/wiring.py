@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -51,14 +52,18 @@ def batch_leak(model: nn.Module) -> None:
     wrap(model.get_submodule("norm"), around)
 
 
-def unreached_mixers(model: nn.Module) -> None:
-    """The fusion reads what the mixers say and teaches them nothing."""
+def untaught(*components: str) -> Callable[[nn.Module], None]:
+    """The fusion reads what these mixers say and teaches them nothing."""
 
-    def around(forward: Any, *outputs: Tensor) -> Any:
-        return forward(*(output.detach() for output in outputs))
+    def plant_it(model: nn.Module) -> None:
+        def around(forward: Any, rwkv: Tensor, mamba: Tensor) -> Any:
+            said = {"rwkv": rwkv, "mamba": mamba}
+            return forward(*(one.detach() if name in components else one for name, one in said.items()))
 
-    for fusion in parts(model, "fusion"):
-        wrap(fusion, around)
+        for fusion in parts(model, "fusion"):
+            wrap(fusion, around)
+
+    return plant_it
 
 
 def detached_state(model: nn.Module) -> None:
@@ -72,15 +77,18 @@ def detached_state(model: nn.Module) -> None:
         wrap(mixer, around)
 
 
-def dead_mamba(model: nn.Module) -> None:
-    """Mamba keeps a state and says nothing."""
+def dead(component: str) -> Callable[[nn.Module], None]:
+    """A mixer keeps a state and says nothing."""
 
-    def around(forward: Any, x: Tensor, state: LayerState | None = None) -> Any:
-        out, new_state = forward(x, state)
-        return out * 0, new_state
+    def plant_it(model: nn.Module) -> None:
+        def around(forward: Any, x: Tensor, state: LayerState | None = None) -> Any:
+            out, new_state = forward(x, state)
+            return out * 0, new_state
 
-    for mixer in parts(model, "mamba"):
-        wrap(mixer, around)
+        for mixer in parts(model, component):
+            wrap(mixer, around)
+
+    return plant_it
 
 
 def stuck_gate(model: nn.Module) -> None:
@@ -90,7 +98,7 @@ def stuck_gate(model: nn.Module) -> None:
     def around(forward: Any, rwkv: Tensor, mamba: Tensor) -> Any:
         fused, share = forward(rwkv, mamba)
         alone, _ = forward(rwkv, torch.zeros_like(mamba))
-        return alone + 1e-4 * (fused - alone), share
+        return alone + 1e-5 * (fused - alone), share
 
     for fusion in parts(model, "fusion"):
         wrap(fusion, around)
@@ -140,28 +148,34 @@ def eval_noise(model: nn.Module) -> None:
         wrap(norm, around)
 
 
-def certain_logits(model: nn.Module) -> None:
-    """A temperature that was multiplied with where it should divide, or a head that is scaled twice."""
-    import torch
+def changed_logits(change: Callable[[Tensor], Tensor]) -> Callable[[nn.Module], None]:
+    """What the head says is changed on its way out.
 
-    def around(forward: Any, *args: Any, **kwargs: Any) -> Any:
-        out = forward(*args, **kwargs)
-        return 1e4 * out if isinstance(out, torch.Tensor) else (1e4 * out[0], *out[1:])
+    Args:
+        change: Of logits [..., V].
+    """
 
-    wrap(model, around)
+    def plant_it(model: nn.Module) -> None:
+        import torch
+
+        def around(forward: Any, *args: Any, **kwargs: Any) -> Any:
+            out = forward(*args, **kwargs)
+            logits, *rest = (out,) if isinstance(out, torch.Tensor) else out
+            return (change(logits), *rest) if rest else change(logits)
+
+        wrap(model, around)
+
+    return plant_it
 
 
-def capped_logits(model: nn.Module) -> None:
-    """A soft cap that leaves no room to be sure of a token."""
-    import torch
+def half_precision(model: nn.Module) -> None:
+    """Before the head, activations are scaled up and kept in fp16, which ends at 65,504."""
 
-    def around(forward: Any, *args: Any, **kwargs: Any) -> Any:
-        out = forward(*args, **kwargs)
-        logits, *rest = (out,) if isinstance(out, torch.Tensor) else out
-        capped = 3 * torch.tanh(logits / 3)
-        return (capped, *rest) if rest else capped
+    def around(forward: Any, x: Tensor) -> Tensor:
+        out: Tensor = forward(x)
+        return (out * 3e4).half().to(out.dtype) / 3e4
 
-    wrap(model, around)
+    wrap(model.get_submodule("norm"), around)
 
 
 def deaf(model: nn.Module) -> None:

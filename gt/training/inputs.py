@@ -15,7 +15,7 @@ from gt.checkpoint import write_atomically
 from gt.data.batches import Batch, BatchSource, MixtureBatches, spaced_windows
 from gt.data.corpus import text_file
 from gt.data.dataset import prepare, refuse_leaks
-from gt.data.leaks import find_leaks
+from gt.data.leaks import find_leaks, leaked_share
 from gt.data.shards import Progress
 from gt.data.sources import TOKENIZER_CHARACTERS, texts
 from gt.data.store import MANIFEST, Tokens
@@ -54,6 +54,7 @@ class Inputs:
         valid: What it is validated on.
         tokens: Tokens to train on.
         hashes: Hash of the text to train on and to validate on, in order, and of the tokenizer.
+        leaked_share: Share of the validation text that occurs in training, where that was found and allowed.
     """
 
     tokenizer: Tokenizer
@@ -61,6 +62,7 @@ class Inputs:
     valid: tuple[HeldOut, ...]
     tokens: int
     hashes: dict[str, str]
+    leaked_share: float = 0.0
 
 
 def open_inputs(config: TrainConfig, tokenizer: Path, report: Callable[[Progress], None] = lambda p: None) -> Inputs:
@@ -83,7 +85,9 @@ def _from_files(config: TrainConfig, tokenizer: Path) -> Inputs:
     loaded = Tokenizer(tokenizer)
     tokens = {name: _tokens(name, documents, loaded) for name, documents in (("corpus", train), ("validation", valid))}
     stream, valid_stream = (TokenStream(found.arrays[0], config.length + 1) for found in tokens.values())
-    refuse_leaks(find_leaks([tokens["corpus"]], [tokens["validation"]]), loaded, config.allow_leaks)
+    texts_of = [tokens["corpus"]], [tokens["validation"]]
+    leaks = find_leaks(*texts_of)
+    refuse_leaks(leaks, loaded, config.allow_leaks)
     windows = Batch(valid_stream.spaced_windows(VALID_WINDOWS, config.length + 1), None)
     return Inputs(
         tokenizer=loaded,
@@ -91,6 +95,7 @@ def _from_files(config: TrainConfig, tokenizer: Path) -> Inputs:
         valid=(HeldOut("validation", windows),),
         tokens=len(stream),
         hashes={"corpus": _hash(train), "validation": _hash(valid), "tokenizer": loaded.sha256},
+        leaked_share=leaked_share(*texts_of) if leaks else 0.0,
     )
 
 
@@ -139,6 +144,9 @@ def _from_sources(config: TrainConfig, tokenizer: Path, report: Callable[[Progre
         valid=valid,
         tokens=sum(len(source.tokens) for source in dataset.train),
         hashes={"data": dataset.sha256, "mixture": _hash(mixture), "tokenizer": loaded.sha256},
+        leaked_share=leaked_share(*([source.tokens for source in of] for of in (dataset.train, dataset.valid)))
+        if dataset.leaks
+        else 0.0,
     )
 
 

@@ -19,6 +19,7 @@ from gt import registry, user_models
 from gt.checkpoint import WEIGHTS, save_checkpoint
 from gt.data.batches import Batch
 from gt.data.shards import Progress
+from gt.fixed_text import saved_text_losses
 from gt.models.build import build_model
 from gt.pretrained import split_name
 from gt.registry import ModelSpec
@@ -204,7 +205,8 @@ class Run:
         }
         losses = self.monitor.losses[: self.monitor.count]
         resume.save_state(self.out, self.model, self.train_step, record, {"losses": losses})
-        save_checkpoint(self.out, self.model, step=self.step, tokens=self.tokens, training=self.settings())
+        training = {**self.settings(), "fixed_text_losses": saved_text_losses(self.model, self.inputs.tokenizer)}
+        save_checkpoint(self.out, self.model, step=self.step, tokens=self.tokens, training=training)
 
     @torch.no_grad()
     def _refuse_to_save_ruins(self) -> None:
@@ -319,6 +321,7 @@ class Run:
             "device": torch.cuda.get_device_name() if self.device.type == "cuda" else "cpu",
             "corpus_tokens": self.inputs.tokens,
             "valid_loss": finite(self.valid_loss),
+            "leaked_share": self.inputs.leaked_share,
             "seconds": round(self.seconds, 1),
         }
 

@@ -18,7 +18,7 @@ from gt.subject import Subject
 from .conftest import Probed, card, probe, statuses
 
 IN_SESSIONS = ("nan-weight", "leaking-future", "dropped-state", "frozen-state", "dead-mamba", "eval-noise")
-ELSEWHERE = {*CANARIES, *SYNTHETIC, "L5", "LRD", "LRD-1M", "NIAH"}
+ELSEWHERE = {*CANARIES, *SYNTHETIC, "SPS", "L5", "LRD", "LRD-1M", "NIAH", "NIAH-16K"}
 _healthy: dict[str, Probed] = {}
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from gt.data import leaks
-from gt.data.leaks import WINDOW, find_leaks
+from gt.data.leaks import WINDOW, find_leaks, leaked_share
 from gt.data.store import Tokens
 
 RANDOM = np.random.default_rng(0)
@@ -160,3 +160,15 @@ def test_different_documents_and_stretches_have_different_hashes():
     stretches = np.unique(np.lib.stride_tricks.sliding_window_view(documents.ravel(), 32), axis=0)
     rolling = leaks._rolling(documents.ravel().astype(np.int64))
     assert len(set(rolling.tolist())) == len(stretches) > 200_000
+
+
+def test_the_share_of_validation_text_that_training_has():
+    train, valid = RANDOM.integers(1, 60, 5000), RANDOM.integers(1, 60, 3200)
+    assert leaked_share([tokens(train)], [tokens(valid)]) == 0
+    train[100:900] = valid[1600:2400]
+    assert leaked_share([tokens(train, pieces=3)], [tokens(valid, pieces=2)]) == pytest.approx(800 / 3200, abs=0.011)
+    half = [tokens(train), tokens(valid)], [tokens(valid), tokens(RANDOM.integers(1, 60, 3200))]
+    assert leaked_share(*half) == pytest.approx(0.5, abs=0.02)
+    composed = [tokens(valid, generated=True)]
+    assert leaked_share(composed, composed) == 0, "what a generator composes recurs by design"
+    assert leaked_share([tokens(train)], [tokens(valid[:20])]) == 0

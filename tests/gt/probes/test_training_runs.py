@@ -13,11 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from gt.checkpoint import CheckpointInfo, sha256_of
+from gt.data.config import DataSource
 from gt.measurement import Measurement, Unmeasurable
 from gt.probes import learning, training_runs
 from gt.resources import fixtures_dir
 from gt.subject import Subject, SubjectRequest, load_subject, plan_subject
 from gt.training.compare import compare_models
+from gt.training.loop import train
 from gt.training.stream import TokenStream
 from pytest_groundthink.checks import load_checks
 from tests.gt.training.runs import settings, write_prose
@@ -185,6 +187,49 @@ def test_the_gpt2_of_the_same_comparison_is_the_baseline(compared: Path) -> None
     broken = judged_from(compared / "GF-MH@TINY-seed-0", sabotage="shifted-embedding")
     assert broken[0].value is not None
     assert broken[0].value > ratio.value
+
+
+def known_again(folder: Path, fault: str | None = None) -> tuple[float | None, str]:
+    found = training_runs._known_again(load(model="GF-MH@TINY", ckpt=str(folder), sabotage=fault))
+    band = BOOK.checks["L3"].bands["default"].bands["recorded_loss_error"]
+    return found[0].value, str(band.status(found[0].value))
+
+
+def test_a_checkpoint_is_known_again_by_its_recorded_losses(compared: Path) -> None:
+    value, verdict = known_again(compared / "GF-MH@TINY-seed-0")
+    assert value == pytest.approx(0, abs=1e-5)
+    assert verdict == "PASS"
+    for fault in ("huge-weight", "collapsed-logits", "nan-weight"):
+        assert known_again(compared / "GF-MH@TINY-seed-0", fault)[1] == "FAIL"
+
+
+def test_a_checkpoint_without_recorded_losses_is_not_asked_for_them(alone: Path) -> None:
+    path = alone / "config.json"
+    header = json.loads(path.read_text())
+    assert len(header["training"].pop("fixed_text_losses")) == 32
+    path.write_text(json.dumps(header))
+    assert training_runs._known_again(load(model="GF-MH@TINY", ckpt=str(alone))) == ()
+
+
+def test_validation_text_in_training_is_in_the_record(tmp_path: Path) -> None:
+    """The run validates on a text that it trains on, which has to be allowed."""
+    text = write_prose(tmp_path / "prose.txt")
+    valid = (DataSource(path=str(text)),)
+    train(settings(text, tmp_path / "run", steps=30, log_every=10, valid=valid, allow_leaks=True))
+    measurements = training_runs.training_log(load(model="RWKV6@TINY", ckpt=str(tmp_path / "run")))
+    assert {one.metric: one.value for one in measurements}["leaked_share"] == pytest.approx(1, abs=0.02)
+    assert status("L4", measurements) == "FAIL"
+
+
+def test_a_loss_that_shot_up_is_seen_though_it_came_down() -> None:
+    def fallen(losses: list[float]) -> str:
+        run = SimpleNamespace(losses=losses, norms=[1.0] * len(losses), cached=False)
+        return status("G3", learning.mini_training(SimpleNamespace(mini_training=run, g3_steps=len(losses))))  # type: ignore[arg-type]
+
+    falling = [7.0 - 0.01 * step for step in range(100)]
+    assert fallen(falling) == "PASS"
+    assert fallen([7.0, 8.0, *falling]) == "WARN"
+    assert fallen([7.0, 9.8, 9.0, *falling]) == "FAIL"
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""The kill matrix: faults x checks and healthy controls x checks, behind `groundthink prove`."""
