@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gt.data.dialogues import canary_data, constraint_data, persona_data, score_facts, score_untrapped, tone_data
+from gt.data.dialogues import canary_data, constraint_data, persona_data, tone_data
 from gt.probes.canaries import CANARIES, WRONG_KEPT, measure
 from gt.resources import fixtures_dir
 from gt.sabotage import SABOTAGES, plant
@@ -48,7 +48,7 @@ def test_a_listener_passes(check: str) -> None:
     assert found["rate"].detail["wrong"] == []
     assert found["rate"].chance == found["control_rate"].chance
     guess = found["rate"].chance
-    assert guess is None if CANARIES[check].score not in (score_facts, score_untrapped) else 0 < guess <= 0.1
+    assert 0 < guess <= 0.1 if CANARIES[check].names_values else guess is None
     assert found["likelihood_rank_rate"].chance in (0.25, 0.5)
     assert "without" in reason
     assert set(found) == set(BOOK.checks[check].metrics)
@@ -65,7 +65,7 @@ def test_the_check_that_is_meant_to_catches_a_fault(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("fault", "remembers", "forgets"),
-    [("memory-96", "C1a", "C1b-lite"), ("memory-160", "C1b-lite", "C1b"), ("memory-224", "C1b", "C1c")],
+    [("memory-96", "C1a", "C1b-lite"), ("memory-136", "C1b-lite", "C1b"), ("memory-224", "C1b", "C1c")],
 )
 def test_a_memory_that_is_too_short_is_long_enough_for_less(fault: str, remembers: str, forgets: str) -> None:
     for check, status in ((remembers, "PASS"), (forgets, "FAIL")):
