@@ -181,7 +181,7 @@ SABOTAGES: dict[str, Sabotage] = {
     "memory-136": _short_memory(136, "C1b"),
     "memory-168": _short_memory(168, "C1d"),
     "memory-224": _short_memory(224, "C1c"),
-    "memory-104": _short_memory(104, "SPS"),
+    "memory-84": _short_memory(84, "SPS"),
     "memory-112": _short_memory(112, "C3a"),
     "memory-1536": _short_memory(1536, "C2a"),
     "lost-third-turns": Sabotage(
