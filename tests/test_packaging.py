@@ -15,6 +15,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from gt.baseline import find_baseline
+from gt.checkpoint import inspect_checkpoint, read_training
 from gt.models.config import parameter_counts
 from gt.registry import resolve
 
@@ -143,7 +145,14 @@ def test_the_model_card_agrees_with_the_checkpoint() -> None:
 
 
 def test_the_checkpoint_is_small_enough_to_ship() -> None:
-    assert sum(path.stat().st_size for path in CHECKPOINT.iterdir()) <= 10_000_000
+    assert sum(path.stat().st_size for path in CHECKPOINT.rglob("*")) <= 20_000_000
+
+
+def test_the_checkpoint_has_a_baseline_that_was_trained_alike() -> None:
+    spec = resolve("GF-MH@3.5M")
+    baseline = find_baseline(inspect_checkpoint(CHECKPOINT, spec), spec)
+    assert baseline.path == CHECKPOINT / "baseline"
+    assert f"{read_training(baseline.path)['valid_loss']:.3f} nats" in (CHECKPOINT / "README.md").read_text("utf-8")
 
 
 def test_the_picture_shows_a_decision() -> None:

@@ -178,10 +178,10 @@ SABOTAGES: dict[str, Sabotage] = {
         "calls",
     ),
     "memory-96": _short_memory(96, "C1b-lite"),
-    "memory-160": _short_memory(160, "C1b"),
-    "memory-192": _short_memory(192, "C1d"),
+    "memory-136": _short_memory(136, "C1b"),
+    "memory-168": _short_memory(168, "C1d"),
     "memory-224": _short_memory(224, "C1c"),
-    "memory-104": _short_memory(104, "SPS"),
+    "memory-84": _short_memory(84, "SPS"),
     "memory-112": _short_memory(112, "C3a"),
     "memory-1536": _short_memory(1536, "C2a"),
     "lost-third-turns": Sabotage(

@@ -63,7 +63,7 @@ def test_a_short_memory_holds_until_it_is_full(made: Made) -> None:
     assert same(heard(made("memory-96"), A, C, C)[0], heard(made(), A, C, C)[0])
     assert same(heard(made("memory-96"), A, B, C)[0], heard(made(), C)[0])
     assert same(heard(made("memory-96"), A, B, C, A)[0], heard(made(), C, A)[0])
-    assert not same(heard(made("memory-160"), A, B, C)[0], heard(made(), C)[0])
+    assert not same(heard(made("memory-136"), A, B, C)[0], heard(made(), C)[0])
 
 
 def test_a_lost_beginning_is_lost_once(made: Made) -> None:

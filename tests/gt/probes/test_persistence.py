@@ -40,7 +40,7 @@ def test_a_listener_recalls_for_fifty_turns() -> None:
     assert found["rate"].note.startswith("after 1: 100%, 3: 100%")
 
 
-@pytest.mark.parametrize(("fault", "status", "held"), [("memory-104", "FAIL", 1), ("memory-224", "PASS", 3)])
+@pytest.mark.parametrize(("fault", "status", "held"), [("memory-84", "FAIL", 1), ("memory-224", "PASS", 3)])
 def test_a_short_memory_shows_in_the_curve(fault: str, status: str, held: int) -> None:
     judged, found = measured(fault)
     assert judged == status
