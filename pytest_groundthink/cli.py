@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -194,3 +195,7 @@ def main() -> None:
     except CycloptsError as error:
         print(f"groundthink: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(4)
+    except BrokenPipeError:
+        # Whoever read the output has seen enough, as `head` does. What is still buffered must not be flushed at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -23,11 +23,16 @@ FLAGS = {"edited": "was changed after it was written", "unsigned": "has no hash 
 
 
 class Given(msgspec.Struct, frozen=True):
-    """A scorecard, the file that it was read from, and whether that is what was written."""
+    """A scorecard, the file that it was read from, and whether that is what was written.
+
+    Attributes:
+        named: Whether the file itself was named, rather than a folder that it lies in.
+    """
 
     path: Path
     card: Scorecard
     integrity: Integrity
+    named: bool
 
 
 def read_given(paths: Sequence[Path], allow_edited: bool) -> list[Given]:
@@ -36,14 +41,20 @@ def read_given(paths: Sequence[Path], allow_edited: bool) -> list[Given]:
     Raises:
         ValueError: One line: there is none, or one cannot be used.
     """
-    files = [file for path in paths for file in (sorted(path.glob("*.json")) if path.is_dir() else [path])]
+    files: dict[Path, bool] = {}
+    for path in paths:
+        files |= dict.fromkeys(sorted(path.glob("*.json")), False) if path.is_dir() else {path: True}
     if not files:
         raise ValueError("no scorecard was given: name files, or folders of them")
-    return [Given(file, *scorecard.read_flagged(file, allow_edited=allow_edited)) for file in files]
+    return [
+        Given(file, *scorecard.read_flagged(file, allow_edited=allow_edited), named) for file, named in files.items()
+    ]
 
 
 def choose_subject(given: Sequence[Given], subject: str | None) -> Given:
-    """The scorecard to decide on: the one that is named by file or label, else the one with the most parameters.
+    """The scorecard to decide on: the one that `subject` names by file or label, else the one with the most parameters.
+
+    Of several as large, the one whose own file was given goes before those that lie in a folder.
 
     Raises:
         ValueError: One line: none is named so, or several are and nothing tells which is meant.
@@ -55,7 +66,8 @@ def choose_subject(given: Sequence[Given], subject: str | None) -> Given:
             raise ValueError(f"--subject {subject}: no such scorecard; there are {known}")
         return _only(named)
     size = [(one.card.subject.params or {}).get("total", 0) for one in given]
-    return _only([one for one, own in zip(given, size, strict=True) if own == max(size)])
+    largest = [one for one, own in zip(given, size, strict=True) if own == max(size)]
+    return _only([one for one in largest if one.named] or largest)
 
 
 def _only(found: Sequence[Given]) -> Given:
@@ -94,7 +106,8 @@ def decide_files(
     book = load_checks(fixtures_dir() / "checks.yaml", checks)
     others = [one.card for one in given if one is not chosen]
     decision = decide(card, rule, load_matrix(fixtures_dir() / "decision.yaml"), book, others)
-    notes = dict.fromkeys([*_notes(given, chosen, book), *decision.notes])
+    notes = _notes(given, chosen, book)
+    notes += [note for note in decision.notes if not any(known.endswith(note) for known in notes)]
     return card, msgspec.structs.replace(decision, notes=tuple(notes))
 
 

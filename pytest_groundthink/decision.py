@@ -91,7 +91,8 @@ def _reasons(
 ) -> list[str]:
     reasons = []
     if blockers:
-        reasons.append(f"{len(blockers)} of the requirements of {rule.name} are unmet")
+        count = len(blockers)
+        reasons.append(f"{count} of the requirements of {rule.name} {'is' if count == 1 else 'are'} unmet")
     for id_ in rule.canaries:
         rate = rate_of(card.check(id_))
         if rate is not None and rate < matrix.stop_rate:
