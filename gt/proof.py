@@ -175,6 +175,6 @@ def _text(place: Path) -> tuple[Path, Path]:
     with FileLock(place / "text.lock"):
         if not tokenizer.is_file():
             text = python_reference()
-            write_bytes(prose, "\n<|endoftext|>\n".join(text.train + text.valid).encode())
+            write_bytes(prose, "\n<|endoftext|>\n".join(text.train).encode())
             train_tokenizer(text.train, "bpe", VOCAB_SIZE, tokenizer)
     return prose, tokenizer

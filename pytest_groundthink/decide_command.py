@@ -115,13 +115,11 @@ def _notes(given: Sequence[Given], chosen: Given, book: CheckBook) -> list[str]:
     """What a reader must know before the decision: edited files, other thresholds, and how the scorecards differ."""
     card = chosen.card
     notes = [f"{one.path}: {FLAGS[one.integrity]}; taken as it is" for one in given if one.integrity != "intact"]
-    used = card.provenance.thresholds
-    if used.sha256 != book.sha256:
-        notes.append(
-            f"{chosen.path}: its checks were judged by other thresholds than those here (profile {used.profile})"
-        )
-    elif used.profile != "default":
-        notes.append(f"{chosen.path}: profile {used.profile} judged it, not default")
+    if card.provenance.thresholds.sha256 != book.sha256:
+        notes.append(f"{chosen.path}: its checks were judged by other thresholds than those here")
+    recorded = card.decision.scaling.points if card.decision and card.decision.scaling else ()
+    if len(recorded) > len(given):
+        notes.append(f"{chosen.path}: the run decided with a ladder of {len(recorded)} runs: name its folder too")
     if not card.summary.complete:
         notes.append(f"{chosen.path}: the run was cut short")
     notes += [f"{one.path}: {told}" for one in given if one is not chosen and (told := difference(card, one.card))]

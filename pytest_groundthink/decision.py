@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from gt.resources import fixtures_dir
 from pytest_groundthink import categories as rows
 from pytest_groundthink.categories import ARCHITECTURE, CANARIES, RESOURCES, SCALING, percent, rate_of
 from pytest_groundthink.checks import CheckBook
@@ -62,9 +64,17 @@ def decide(
         blockers=tuple(blockers),
         reasons=tuple(_reasons(card, rule, matrix, categories, blockers, total)),
         next_steps=() if outcome == "GO" else tuple(dict.fromkeys(steps)),
-        notes=ladder.notes,
+        notes=(*_own_thresholds(card), *ladder.notes),
         scaling=fit,
     )
+
+
+def _own_thresholds(card: Scorecard) -> list[str]:
+    """That other thresholds than the shipped ones judged, if so: its GO is not everyone's."""
+    used = card.provenance.thresholds
+    if used.sha256 != hashlib.sha256((fixtures_dir() / "checks.yaml").read_bytes()).hexdigest():
+        return [f"its checks were judged by other thresholds than the shipped ones (profile {used.profile})"]
+    return [] if used.profile == "default" else [f"profile {used.profile} judged it, not default"]
 
 
 def conclude(categories: Mapping[str, CategoryScore], blocked: bool, matrix: Matrix) -> tuple[Outcome, float]:

@@ -187,7 +187,13 @@ def _improvement(need: Improvement, rule: ScaleRule, ladder: Ladder) -> Unmet | 
     # A seed again is the same run again; where none is recorded, other weights stand for another run.
     lower = {run.seed if run.seed is not None else run.weights for run in own if run.point.loss <= limit}
     if len(lower) >= need.runs:
-        return None
+        mine = ladder.runs[0].point.loss
+        if mine <= limit:
+            return None
+        return Unmet(
+            f"{words}: the subject's is {mine:.3f}, needed are {limit:.3f} nats ({lowest:.3f} at {need.over})",
+            f"lower the subject's loss by {mine - limit:.3f} nats",
+        )
     best = min(run.point.loss for run in own)
     told = (
         f"{words}: {len(lower)} of {len(own)} reach {limit:.3f} nats ({lowest:.3f} at {need.over}, lowest {best:.3f})"

@@ -60,6 +60,7 @@ class Canary(msgspec.Struct, frozen=True, kw_only=True):
         in_tokens: Whether `items` also needs `tokens`, which counts those that the subject makes of a text.
         leads_on: Whether a later canary goes on from these conversations: what was read is kept for it.
         score: Scores an answer.
+        in_order: Whether the values must be named in their order.
         names_values: Whether the right answer names values, among those that the scorer knows: then a guess has a rate.
         control: What the control conversations lack, in words.
         stop: Where an answer ends.
@@ -72,6 +73,7 @@ class Canary(msgspec.Struct, frozen=True, kw_only=True):
     leads_on: bool = False
     score: Callable[[CanaryItem, str], Score] = score_facts
     names_values: bool = True
+    in_order: bool = False
     control: str = "the fact"
     stop: str = LINE_END
     max_tokens: int = 32
@@ -148,7 +150,7 @@ def measure_row(subject: Subject, canary: Canary) -> tuple[Measurement, ...]:
             by_template[item.template].append(ok)
         return rate(metric, by_template, subject.seed, **fields)
 
-    guessed = _guessed(items) if canary.names_values else None
+    guessed = _guessed(items, canary.in_order) if canary.names_values else None
     control = rate_of("control_rate", [score.right for score in unaided], chance=guessed)
     also = scores[0].also
     return (
@@ -209,10 +211,11 @@ def _ranked_first(subject: Subject, sessions: Sessions, items: Sequence[CanaryIt
     return [mine > other for mine, other in zip(own, best, strict=True)]
 
 
-def _guessed(items: Sequence[CanaryItem]) -> float:
+def _guessed(items: Sequence[CanaryItem], in_order: bool) -> float:
     """How often as many values as are expected, drawn from those and the rivals, are right at every question."""
+    count = math.perm if in_order else math.comb
     ways = [
-        math.prod(math.comb(len(one.expected) + len(one.rivals), len(one.expected)) for one in (*item.before, item))
+        math.prod(count(len(one.expected) + len(one.rivals), len(one.expected)) for one in (*item.before, item))
         for item in items
     ]
     return math.fsum(1 / way for way in ways) / len(ways)

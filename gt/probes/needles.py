@@ -109,8 +109,8 @@ def _readable(subject: Subject, lengths: Sequence[int], judged_to: int) -> tuple
         limits[f"it has {subject.longest_text:,} learned positions"] = subject.longest_text
     why, limit = min(limits.items(), key=lambda entry: entry[1])
     kept = [length for length in lengths if length <= limit]
-    if limit < min(judged_to, subject.claimed_context) or not kept:
-        raise Unmeasurable(f"{why}, needed are {min(judged_to, subject.claimed_context):,}: give more text")
+    if limit < judged_to or not kept:
+        raise Unmeasurable(f"{why}, needed are {judged_to:,}")
     return haystack, kept, f"no longer than {kept[-1]:,} tokens: {why}" if len(kept) < len(lengths) else ""
 
 

@@ -6,11 +6,14 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from gt.data.dialogues import CanaryItem, Score, recall_items
 from gt.measurement import Measurement
 from gt.probes.canaries import CANARIES
 from gt.probes.rates import rate
 from gt.probes.reading import read
+from gt.stats import cluster_bootstrap
 
 if TYPE_CHECKING:
     from gt.subject import Subject
@@ -42,28 +45,34 @@ def measure(subject: Subject) -> tuple[Measurement, ...]:
         answers = asked.generate(canary.max_tokens, canary.stop)
         found.append((items, [canary.score(item, answer) for item, answer in zip(items, answers, strict=False)]))
         controls += [canary.score(item, answer) for item, answer in zip(items, answers[len(items) :], strict=False)]
+    # The answers about one fact are one observation: its share of right ones.
+    shares: dict[str, list[float]] = defaultdict(list)
+    for fact, item in enumerate(found[0][0]):
+        shares[item.template].append(sum(scores[fact].right for _, scores in found) / len(found))
+    _, low, high = cluster_bootstrap(shares, seed=subject.seed)
     rates = [_rate("last_rate", items, scores, subject.seed) for items, scores in found]
     steps = ", ".join(f"{turns}: {one.value:.0%}" for turns, one in zip(TURNS, rates, strict=True))
+    whole = _rate(
+        "rate",
+        [item for items, _ in found for item in items],
+        [score for _, scores in found for score in scores],
+        subject.seed,
+        note=f"after {steps}",
+        detail={
+            "curve": [
+                {
+                    "turns": turns,
+                    "rate": one.value,
+                    "ci95": list(one.ci95 or ()),
+                    "n": one.n,
+                    "why_wrong": dict(Counter(score.why for score in scores if not score.right).most_common()),
+                }
+                for turns, one, (_, scores) in zip(TURNS, rates, found, strict=True)
+            ]
+        },
+    )
     return (
-        _rate(
-            "rate",
-            [item for items, _ in found for item in items],
-            [score for _, scores in found for score in scores],
-            subject.seed,
-            note=f"after {steps}",
-            detail={
-                "curve": [
-                    {
-                        "turns": turns,
-                        "rate": one.value,
-                        "ci95": list(one.ci95 or ()),
-                        "n": one.n,
-                        "why_wrong": dict(Counter(score.why for score in scores if not score.right).most_common()),
-                    }
-                    for turns, one, (_, scores) in zip(TURNS, rates, found, strict=True)
-                ]
-            },
-        ),
+        msgspec.structs.replace(whole, n=len(found[0][0]), ci95=(low, high)),
         rates[-1],
         _rate("control_rate", found[0][0][:few], controls, subject.seed),
     )

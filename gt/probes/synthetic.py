@@ -30,7 +30,7 @@ SEVERAL = 48
 
 SYNTHETIC: dict[str, Canary] = {
     "MQAR": Canary(items=mqar_items, control="the pair"),
-    "SelCopy": Canary(items=copy_items, score=score_in_order, control="the sort", max_tokens=SEVERAL),
+    "SelCopy": Canary(items=copy_items, score=score_in_order, in_order=True, control="the sort", max_tokens=SEVERAL),
     "ICR": Canary(items=partial(recall_items, False), control="the pair"),
     "ICR-noisy": Canary(items=partial(recall_items, True), control="the pair"),
     "ICR-fuzzy": Canary(items=fuzzy_items, control="the pair"),

@@ -21,7 +21,8 @@ fails. Both ends belong to an interval. Profile `default` judges; the others are
 band. With a *slack* the lower end of the 95% interval must reach the lower end of PASS less the slack as well.
 
 Sources: [F] Fusion Models (observations), [S] Versioning and Strategy (V4 backlog), [M] measured on prototypes with
-true RWKV-6 and Mamba-2 layers, [P] this project's choice where the documents are silent.
+true RWKV-6 and Mamba-2 layers, [K] measured by `groundthink prove`, [P] this project's choice where the documents are
+silent.
 """
 
 
@@ -70,7 +71,7 @@ def _section(check: Check, scales: Mapping[str, ScaleRule], faults: Mapping[str,
         f"- required at: {required or 'no scale'}" + (" (a WARN holds the decision too)" if check.must_pass else ""),
     ]
     if caught:
-        lines.append(f"- seen to fail with the fault: {', '.join(caught)}")
+        lines.append(f"- meant to fail with the fault: {', '.join(caught)}")
     return "\n".join([*lines, "", _bands(check)])
 
 

@@ -212,6 +212,23 @@ def test_tokens_may_grow_with_parameters() -> None:
     assert decision.scaling.predicted.compute == pytest.approx(6 * params_8m * 20 * params_8m, rel=1e-6)
 
 
+def test_what_other_runs_reach_is_not_the_subjects() -> None:
+    """Two runs of other seeds are 10% below 3.5M; the subject itself is 1% below."""
+    below = law_at("3.5M")
+    others = [whole(scale) for scale in ("3.5M", "2M", "1M")] + [whole("8M", seed=s, loss=0.9 * below) for s in (1, 2)]
+    good, poor = (decision_of(whole("8M", loss=factor * below), others) for factor in (0.9, 0.99))
+    assert not [one for one in good.blockers if "loss below that at 3.5M" in one]
+    assert [one for one in poor.blockers if "the subject's is" in one]
+    assert poor.outcome == "HOLD"
+
+
+def test_other_thresholds_than_the_shipped_ones_are_said() -> None:
+    own = whole("3.5M")
+    used = msgspec.structs.replace(own.provenance.thresholds, sha256="0" * 64, profile="mine")
+    card = msgspec.structs.replace(own, provenance=msgspec.structs.replace(own.provenance, thresholds=used))
+    assert "other thresholds than the shipped ones (profile mine)" in decision_of(card, []).notes[0]
+
+
 def test_a_subject_that_was_trained_for_longer_has_its_ladder_all_the_same() -> None:
     card = whole("8M", tokens=8 * TOKENS)
     others = [whole(scale) for scale in ("8M", "3.5M", "2M", "1M")]

@@ -32,7 +32,7 @@ def test_a_listener_recalls_for_fifty_turns() -> None:
     status, found = measured()
     assert status == "PASS"
     assert (found["rate"].value, found["last_rate"].value, found["control_rate"].value) == (1.0, 1.0, 0.0)
-    assert [found[name].n for name in ("rate", "last_rate", "control_rate")] == [120, 20, 20]
+    assert [found[name].n for name in ("rate", "last_rate", "control_rate")] == [20, 20, 20]
     curve = found["rate"].detail["curve"]
     assert [point["turns"] for point in curve] == list(TURNS)
     assert all(point["n"] == 20 and point["ci95"][0] < point["rate"] == point["ci95"][1] == 1.0 for point in curve)

@@ -289,11 +289,16 @@ def test_a_resumed_run_may_log_more_often(corpus: Path, tmp_path: Path) -> None:
     assert [line["step"] for line in logged(tmp_path)] == [10]
 
 
-def test_ctrl_c_acts_at_once_while_text_is_read(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_acts_at_once_while_text_is_read(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     def pressed(*arguments: Any) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         pytest.fail("went on reading")
 
+    # A job in the background, as some runners start tests, ignores the key.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     for module, run in ((loop, train), (compare, lambda config: compare.compare_models(["HY"], config))):
         monkeypatch.setattr(module, "open_inputs", pressed)
         with pytest.raises(KeyboardInterrupt):
