@@ -100,7 +100,7 @@ def test_a_part_or_another_order_is_wrong() -> None:
     ("check", "chance"),
     [
         ("MQAR", 1 / 8),
-        ("SelCopy", 1 / math.comb(14, 4)),
+        ("SelCopy", 1 / math.perm(14, 4)),
         ("ICR", 1 / 6),
         ("RULER-S", 1 / 16),
         ("RULER-MK", 1 / 4),
