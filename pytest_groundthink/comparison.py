@@ -269,7 +269,8 @@ def _turn(before: Status | None, after: Status | None) -> Turn:
 def _metric_change(a: MeasurementRecord, b: MeasurementRecord, style: Style, passes: Interval | None) -> MetricChange:
     turn: Turn = "same"
     if a.value != b.value:
-        turn = "moved" if passes is None else _towards(a.value, b.value, passes)
+        band = None if style.better == "neither" else passes
+        turn = "moved" if band is None else _towards(a.value, b.value, (None, 0.0) if style.better == "lower" else band)
     return MetricChange(name=a.name, style=style, judged=passes is not None, before=a.value, after=b.value, turn=turn)
 
 

@@ -31,14 +31,18 @@ class Style(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     Attributes:
         label: What a reader calls it.
         form: "percent" for shares and rates, "number" otherwise.
+        better: "lower" or "neither", where the band alone would suggest that higher is better.
     """
 
     label: str = ""
     form: str = "number"
+    better: str = ""
 
     def __post_init__(self) -> None:
         if self.form not in ("number", "percent"):
             raise ValueError(f"expected as: number or percent, got {self.form!r}")
+        if self.better not in ("", "lower", "neither"):
+            raise ValueError(f"expected better: lower or neither, got {self.better!r}")
 
     def show(self, value: float | None) -> str:
         """The value as text."""

@@ -97,9 +97,14 @@ def print_best(check: str, metric: str, points: Sequence[Point], top: int, as_js
             f"no band judges {check}.{metric}: nothing says which value is better; groundthink history trend shows all"
         )
     low, high = judged[-1]
+    style = _style(check, metric)
+    if style.better == "neither":
+        raise ValueError(f"of {check}.{metric} neither more nor less is better; groundthink history trend shows all")
 
     def badness(point: Point) -> float:
         value = point.value or 0.0
+        if style.better == "lower":
+            return value
         if high is None:
             return -value
         return value if low is None or (low == 0 and high != 0) else max(low - value, value - high, 0.0)
@@ -111,7 +116,6 @@ def print_best(check: str, metric: str, points: Sequence[Point], top: int, as_js
     if as_json:
         print(json.dumps({"check": check, "metric": metric, "best": msgspec.to_builtins(found)}, indent=2))
         return
-    style = _style(check, metric)
     console.print(Text(f"{check} {style.label or metric}, needs {style.show_interval((low, high))}", style="bold"))
     console.print(_points(found, style, subject=True))
 

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gt.resources import fixtures_dir
 from gt.stats import wilson
+from pytest_groundthink.checks import load_checks
 from pytest_groundthink.comparison import Against, CheckChange, compare, holm, unpaired
 from pytest_groundthink.scorecard import Scorecard
 from pytest_groundthink.verdict import Status, Threshold
@@ -113,6 +115,19 @@ def test_the_band_says_which_way_is_better(
 ) -> None:
     pair = [card(check("X", "PASS", value("x", one), passes={"x": passes})) for one in (before, after)]
     assert against(*pair).checks[0].metrics[0].turn == turn
+
+
+@pytest.mark.parametrize(
+    ("id_", "metric", "passes", "turn"),
+    [("Q1", "perplexity", (1, None), "worse"), ("D5", "coupling_ratio", (0, None), "moved")],
+)
+def test_a_metric_may_say_that_its_band_is_no_direction(
+    id_: str, metric: str, passes: tuple[float | None, float | None], turn: str
+) -> None:
+    pair = [card(check(id_, "PASS", value(metric, one), passes={metric: passes})) for one in (50.0, 100.0)]
+    described = load_checks(fixtures_dir() / "checks.yaml").checks
+    comparison = compare([("a", pair[0]), ("b", pair[1])], described)
+    assert comparison.others[0].checks[0].metrics[0].turn == turn
 
 
 def test_what_no_band_judges_is_shown_and_not_tested() -> None:
