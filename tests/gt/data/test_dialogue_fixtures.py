@@ -11,7 +11,6 @@ import pytest
 import yaml
 
 from gt.data.dialogues import (
-    CanaryItem,
     bullet_items,
     canary_data,
     consistent_persona_items,
@@ -32,10 +31,7 @@ from gt.data.dialogues import (
     recall_items,
     reference_data,
     reference_items,
-    score_bullets,
-    score_facts,
     score_list,
-    score_untrapped,
     speaker_data,
     speaker_items,
     terse_items,
@@ -261,20 +257,6 @@ def test_two_users_ask_for_their_own_in_either_order() -> None:
     assert min(orders.values()) > 100
 
 
-def test_a_trap_is_told_from_other_wrong_values() -> None:
-    trapped = item(("crimson",))
-    trapped = CanaryItem(**{name: getattr(trapped, name) for name in trapped.__struct_fields__} | {"trap": "teal"})
-    for said, right, untrapped in (
-        (" Crimson.", True, True),
-        (" Kyoto.", False, True),
-        (" Teal.", False, False),
-        (" crimson, not teal", False, False),
-        ("", False, True),
-    ):
-        score = score_untrapped(trapped, said)
-        assert (score.right, score.also) == (right, {"untrapped_rate": untrapped})
-
-
 def test_one_of_the_values_is_missing_in_the_control() -> None:
     for maker in IN_THE_MIDDLE:
         for item in MAKERS[maker]():
@@ -366,54 +348,3 @@ def test_constraints_are_scattered_among_things_that_are_loved() -> None:
         assert not score_list(item, f"{item.candidates[0]} and {loved[0]}").right
     assert counts.keys() == {2, 3, 4}
     assert min(counts.values()) > 80
-
-
-def item(expected: tuple[str, ...], rivals: tuple[str, ...] = ("teal", "Kyoto")) -> CanaryItem:
-    return CanaryItem(template="t/1", kind="t", turns=(), control=(), said="", expected=expected, rivals=rivals)
-
-
-@pytest.mark.parametrize(
-    ("generated", "right", "content"),
-    [
-        ("\n- crimson\n- beige\n", True, True),
-        ("\n- beige\n- crimson\nUser:", True, True),
-        (" Here they are:\n* It is crimson.\n* Beige, too\n", True, True),
-        ("\n• crimson\n• beige\n\nIs that all?", True, True),
-        ("\n- crimson\n- beige", True, True),
-        ("\n- crimson\n- teal\n", True, False),
-        ("\n- crimson\n- crimson\n- beige\n", True, False),
-        ("\n- crimson and beige\n- that is all\n", True, False),
-        ("\n- crimson\n- beige\n- teal\n", True, False),
-        ("\n- crimson\n- beige\n- and so on\n", True, False),
-        (" crimson and beige.\n", False, False),
-        (" - crimson - beige\n", False, False),
-        ("\n- crimson\nbeige\n", False, False),
-        ("\n- crimson\n", False, False),
-        ("\n-\n-\n", False, False),
-        ("\n- .\n- .\n", False, False),
-        ("\nUser: make a list\n- crimson\n- beige\n", False, False),
-        (" Colors:\n", False, False),
-        ("", False, False),
-    ],
-)
-def test_bullets_are_parsed(generated: str, right: bool, content: bool) -> None:
-    score = score_bullets(item(("crimson", "beige")), generated)
-    assert score.right is right
-    assert score.also["content_rate"] is content
-    assert bool(score.why) is not right
-
-
-@pytest.mark.parametrize(
-    ("generated", "why"),
-    [
-        (" Lisbon and Lima.", ""),
-        (" Lima.", "names a part"),
-        (" Lisbon, Lima and Kyoto", "names another value too"),
-        (" Kyoto", "names another value"),
-        (" I do not know.", "names no value"),
-        ("\nLisbon and Lima", "says nothing"),
-    ],
-)
-def test_wrong_answers_say_why(generated: str, why: str) -> None:
-    score = score_facts(item(("Lisbon", "Lima")), generated)
-    assert (score.right, score.why) == (not why, why)
