@@ -1,11 +1,15 @@
 """The documents' central experiment on true layers: every fusion, 1,000 steps, the same batches; then what came of it.
 
-    python benchmarks/fusion_study.py train --corpus shakespeare.txt --kind char --out runs/study/char
-    python benchmarks/fusion_study.py train --corpus corpus.txt --kind bpe --out runs/study/bpe --seeds 3
-    python benchmarks/fusion_study.py report runs/study/char runs/study/bpe --out docs/results
+    python benchmarks/fusion_study.py train --corpus train.txt --held-out valid.txt --kind char --out runs/study/char
+    python benchmarks/fusion_study.py train --corpus train.txt --held-out valid.txt --kind bpe --out runs/study/bpe
+    python benchmarks/fusion_study.py train ... --kind bpe --seed 1 --settings --out runs/study/bpe-1
+    python benchmarks/fusion_study.py train ... --kind bpe --steps 200 --settings --out runs/study/speed
+    python benchmarks/fusion_study.py report runs/study/char runs/study/bpe* --speed runs/study/speed --out docs/results
 
 `train` trains the variants side by side, then GF-MH alone under the settings that the documents tried, measures what
-context is worth to each (LRD), and writes study.json. `report` draws pictures and prints tables for the write-up.
+context is worth to each on the held-out text (LRD), and writes study.json. `report` takes seeds of one kind together,
+draws pictures and prints tables for the write-up. Where several studies shared the machine their tokens/s mean nothing:
+`--speed` names a study that had it alone, to take them from.
 """
 
 from __future__ import annotations
@@ -46,6 +50,7 @@ def main() -> None:
     commands = parser.add_subparsers(required=True)
     training = commands.add_parser("train", help="train and measure one kind of tokens")
     training.add_argument("--corpus", required=True, help="text file")
+    training.add_argument("--held-out", required=True, help="text file of the same sort, for validation and LRD")
     training.add_argument("--kind", choices=["char", "bpe"], required=True)
     training.add_argument("--out", type=Path, required=True)
     training.add_argument("--scale", default="3.5M")
@@ -54,13 +59,14 @@ def main() -> None:
     training.add_argument("--batch-size", type=int, default=32)
     training.add_argument("--length", type=int, default=64)
     training.add_argument("--lr", type=float, default=2e-3)
-    training.add_argument("--seeds", type=int, default=1)
+    training.add_argument("--seed", type=int, default=0)
     training.add_argument("--models", nargs="+", default=list(VARIANTS))
     training.add_argument("--settings", nargs="*", default=list(SETTINGS), help="of GF-MH (default: all)")
     training.add_argument("--device", default="auto")
     training.set_defaults(run=train)
     reporting = commands.add_parser("report", help="draw and print what `train` found")
     reporting.add_argument("studies", nargs="+", type=Path)
+    reporting.add_argument("--speed", type=Path, help="a study that had the machine alone")
     reporting.add_argument("--out", type=Path, required=True)
     reporting.set_defaults(run=report)
     chosen = parser.parse_args()
@@ -73,7 +79,8 @@ def train(chosen: argparse.Namespace) -> None:
         model=f"GF-MH@{chosen.scale}",
         data=(DataSource(path=chosen.corpus),),
         shards=str(chosen.out / "shards"),
-        valid_share=0.1,
+        valid=(DataSource(path=chosen.held_out),),
+        seed=chosen.seed,
         out=str(chosen.out / "variants"),
         tokenizer_kind=chosen.kind,
         vocab_size=chosen.vocab_size,
@@ -87,7 +94,7 @@ def train(chosen: argparse.Namespace) -> None:
         keep_state=False,
         overwrite=True,
     )
-    record = compare_models(chosen.models, config, chosen.seeds, tell)
+    record = compare_models(chosen.models, config, 1, tell)
     runs = [told(chosen, Path(config.out), run) for run in record["runs"]]
     tokenizer = str(Path(config.out) / "tokenizer.json")
     for number, name in enumerate(chosen.settings):
@@ -115,7 +122,7 @@ def told(chosen: argparse.Namespace, folder: Path, run: dict[str, Any]) -> dict[
         for key in ("loss_mean", "valid_loss", "rm_ratio", "variance_ratio")
     }
     course["gate"] = [[line["step"], statistics.fmean(line["gate_mean"])] for line in lines if line.get("gate_mean")]
-    request = SubjectRequest(model=run["model"], ckpt=str(own), corpus=chosen.corpus, device=chosen.device)
+    request = SubjectRequest(model=run["model"], ckpt=str(own), corpus=chosen.held_out, device=chosen.device)
     benefit = None
     if not run["failed"]:
         subject = load_subject(plan_subject(request), lambda *note: None)
@@ -128,15 +135,30 @@ def told(chosen: argparse.Namespace, folder: Path, run: dict[str, Any]) -> dict[
 def report(chosen: argparse.Namespace) -> None:
     """Pictures and tables of finished studies."""
     studies = [json.loads((folder / "study.json").read_text(encoding="utf-8")) for folder in chosen.studies]
+    if chosen.speed:
+        alone = json.loads((chosen.speed / "study.json").read_text(encoding="utf-8"))["runs"]
+        speeds = {run["model"]: run["tokens_per_s"] for run in alone}
+        for study in studies:
+            for run in study["runs"]:
+                run["tokens_per_s"] = None if "setting" in run else speeds.get(run["model"])
     chosen.out.mkdir(parents=True, exist_ok=True)
     (chosen.out / "fusion_study.json").write_text(json.dumps(studies, indent=1) + "\n", encoding="utf-8")
-    for study in studies:
+    for study in joined(studies):
         variants = [run for run in study["runs"] if "setting" not in run]
         under = [run for run in study["runs"] if "setting" in run]
         print(f"\n### {study['corpus']}, {study['kind']}\n\n{table(variants, 'model')}")
         if under:
             print(f"\n{table(under, 'setting')}")
         draw(study["kind"], variants, chosen.out / f"fusion_study_{study['kind']}.png")
+
+
+def joined(studies: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One study for each text and kind of tokens, with the runs of all its seeds."""
+    together: dict[tuple[str, str], dict[str, Any]] = {}
+    for study in studies:
+        found = together.setdefault((study["corpus"], study["kind"]), study | {"runs": []})
+        found["runs"] = found["runs"] + study["runs"]
+    return list(together.values())
 
 
 def table(runs: list[dict[str, Any]], by: str) -> str:
