@@ -82,7 +82,7 @@ _SHAPES = tuple(
     )
 )  # fmt: skip
 _CLASSIFIERS = (
-    "bowl", "second helping", "pair", "course", "list", "slice", "cup", "piece", "set", "box", "bag", "plate", "jar",
+    "bowl", "helping", "pair", "course", "list", "slice", "cup", "piece", "set", "box", "bag", "plate", "jar",
     "bunch", "handful", "bit", "sort", "picture", "copy", "row", "couple", "spoonful", "load", "share", "sample",
     "barrel", "page", "touch", "lot", "kilo", "dozen", "chapter", "round", "pile", "collection", "lesson", "class",
 )  # fmt: skip
@@ -176,7 +176,10 @@ def draw_thing(draw: Draw, link: str) -> Part:
         word = any_noun(draw)
         return Part(link, "thing", "whole", _determined(draw, word), f"the {word}", word)
     if form < 0.7:
-        head, inner = (draw.pick(_CLASSIFIERS), "of") if draw.random() < 0.35 else (any_noun(draw), draw.pick(_INNER))
+        head, inner = any_noun(draw), draw.pick(_INNER)
+        if draw.random() < 0.35:
+            head, inner = draw.pick(_CLASSIFIERS), "of"
+            head = f"{draw.word('thing_adjectives')} {head}" if draw.random() < 0.2 else head
         value, said = _mass(draw)
         full = f"{_determined(draw, head)} {inner} {said}"
         head = head.rpartition(" ")[2] if draw.random() < 0.3 else head
