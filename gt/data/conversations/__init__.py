@@ -14,7 +14,9 @@ import msgspec
 
 from gt.data.conversations import behaviours, lookup, recall, styles
 from gt.data.conversations.echo import echo
+from gt.data.conversations.jabber import jabber_facts
 from gt.data.conversations.material import NOTHING, Material
+from gt.data.conversations.noised import noised_facts
 from gt.data.conversations.talk import Example, Span
 from gt.data.conversations.words import Draw
 
@@ -62,6 +64,8 @@ SKILLS: dict[str, Skill] = {
     "speakers": Skill("several users in one stream", styles.speakers, 0.4, 3),
     "unknown": Skill("what was not said is not known", behaviours.unknown, 0.03, 3),
     "small-talk": Skill("turns without facts", behaviours.small_talk, 0.2, 3),
+    "jabber": Skill("a fact of random words in any form", recall.beside(jabber_facts), 0.0, 2),
+    "noised": Skill("a fact with words dropped, swapped, replaced or misspelled", recall.beside(noised_facts), 0.0, 2),
 }
 
 

@@ -22,16 +22,17 @@ def facts(draw: Draw, count: int = 1) -> list[Fact]:
     while len(found) < count:
         if not alike:
             form = draw.random()
-        if form < 0.4:
-            drawn = clause_facts(draw, count - len(found))
-        elif form < 0.55:
-            drawn = nominal_facts(draw, count - len(found))
-        elif form < 0.82:
-            drawn = predicate_facts(draw, count - len(found))
-        else:
-            drawn = attribute_facts(draw, count - len(found))
-        found += [one for one in map(allowed_part, drawn) if one is not None]
+        found += [one for one in map(allowed_part, drawn_facts(draw, form, count - len(found))) if one is not None]
     return found
+
+
+def drawn_facts(draw: Draw, form: float, count: int) -> list[Fact]:
+    """Facts of one of the grammars, by a number from 0 to 1; they may be too like those of the evaluation."""
+    if form < 0.4:
+        return clause_facts(draw, count)
+    if form < 0.55:
+        return nominal_facts(draw, count)
+    return predicate_facts(draw, count) if form < 0.82 else attribute_facts(draw, count)
 
 
 def allowed_part(fact: Fact) -> Fact | None:
@@ -41,6 +42,14 @@ def allowed_part(fact: Fact) -> Fact | None:
         return None
     questions = tuple(one for one in fact.questions if not split.is_like(one[0]))
     return fact._replace(questions=questions) if questions else None
+
+
+def around(statement: str, value: str) -> tuple[str, str] | None:
+    """What stands before and after a value; None if it does not stand there as whole words, once."""
+    before, found, after = statement.partition(value)
+    if not found or value in after or before[-1:].isalnum() or after[:1].isalnum():
+        return None
+    return before, after
 
 
 def revised(draw: Draw, about: str = "") -> tuple[Fact, Fact]:
@@ -119,3 +128,35 @@ def several(draw: Draw) -> Example:
         for question, answer in one.questions[: 1 + draw.below(2)]:
             talk.ask(asked(draw, question), f"{answer}.")
     return talk.spans()
+
+
+def beside(make: Callable[[Draw, int], list[Fact]]) -> Callable[[Draw], Example]:
+    """A generator of conversations with a fact that `make` makes, up to two more beside it, and up to three fillers."""
+
+    def generate(draw: Draw) -> Example:
+        told = make(draw, draw.pick((1, 1, 1, 2, 2, 3)))
+        askable = told if len(told) == 1 else _with_own_words(told)
+        chosen = draw.sample([one for one in askable if one.questions], 1 + draw.below(2))
+        if not chosen:
+            return generate(draw)
+        talk = Talk(draw)
+        for one in told:
+            talk.tell(one)
+        talk.fill(draw.pick((0, 0, 0, 0, 1, 1, 2, 3)))
+        for one in chosen:
+            for question, answer in one.questions[: 1 + draw.below(2)]:
+                talk.ask(asked(draw, question), f"{answer}.")
+        return talk.spans()
+
+    return generate
+
+
+def _with_own_words(told: list[Fact]) -> list[Fact]:
+    """The facts with those of their questions that have a word of that statement and of no other."""
+    said = [set(words_of(one.statement)) - FUNCTION_WORDS for one in told]
+    found = []
+    for place, one in enumerate(told):
+        own = said[place].difference(*(words for index, words in enumerate(said) if index != place))
+        kept = tuple(pair for pair in one.questions if not own.isdisjoint(words_of(pair[0])))
+        found.append(one._replace(questions=kept))
+    return found

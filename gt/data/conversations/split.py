@@ -54,6 +54,7 @@ class EvaluationSplit:
 
     def __init__(self, values: Iterable[str], texts: Iterable[str], replies: Iterable[str] = ()) -> None:
         self._values = frozenset(" ".join(words_of(value)) for value in values)
+        self._firsts = frozenset(value.partition(" ")[0] for value in self._values if " " in value)
         self._longest = max((value.count(" ") + 1 for value in self._values), default=0)
         self._exact = {" ".join(words_of(text)) for text in replies}
         self._texts: list[tuple[list[str], list[str]]] = []
@@ -93,7 +94,7 @@ class EvaluationSplit:
         words = words_of(text)
         if not self._values.isdisjoint(words):
             return True
-        return any(
+        return not self._firsts.isdisjoint(words) and any(
             " ".join(words[start : start + size]) in self._values
             for size in range(2, self._longest + 1)
             for start in range(len(words) - size + 1)
@@ -109,6 +110,9 @@ class EvaluationSplit:
         line = " ".join(words)
         if line in self._exact or self._short.fullmatch(line):
             return True
+        present = frozenset(words)
+        if present.isdisjoint(self._telling):
+            return False
         for place, word in enumerate(words):
             if word not in self._telling:
                 continue
@@ -116,15 +120,15 @@ class EvaluationSplit:
                 if place >= offset and words[place - offset : place - offset + RUN] == run:
                     return True
             for index in self._suspects.get(word, ()):
-                if self._is_alike(index, words):
+                if self._is_alike(index, words, present):
                     return True
         return False
 
-    def _is_alike(self, index: int, words: list[str]) -> bool:
+    def _is_alike(self, index: int, words: list[str], present: frozenset[str]) -> bool:
         whole, content = self._texts[index]
         needed = LIKENESS * len(content)
         return (
-            sum(word in words for word in content) >= needed
+            sum(word in present for word in content) >= needed
             and common_words(content, words) >= needed
             and common_words(whole, words) > LIKENESS * len(whole)
         )
