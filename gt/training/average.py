@@ -29,7 +29,8 @@ class WeightAverage:
 
     def __init__(self, model: nn.Module, config: TrainConfig) -> None:
         named = dict(model.named_parameters())
-        self._names, self._weights = list(named), list(named.values())
+        self._names = list(named)
+        self._weights: list[Tensor] = list(named.values())
         self._first = None if config.average_from is None else round(config.average_from * config.steps)
         self._steps, self._every = config.steps, config.average_every
         self._mean: list[Tensor] = []

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gt.checkpoint import CheckpointInfo, inspect_checkpoint, read_training
+from gt.checkpoint import CheckpointInfo, inspect_checkpoint, load_into, load_weights, read_training
 from gt.registry import ModelSpec
 from gt.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def inspect_initial(config: TrainConfig, spec: ModelSpec) -> CheckpointInfo | None:
@@ -25,6 +28,19 @@ def inspect_initial(config: TrainConfig, spec: ModelSpec) -> CheckpointInfo | No
     if path.resolve() == Path(config.out).resolve():
         raise ValueError(f"init and out are both {path}: expected two folders; give another --out, or --resume alone")
     return inspect_checkpoint(path, spec)
+
+
+def start(model: nn.Module, config: TrainConfig, spec: ModelSpec) -> dict[str, Any]:
+    """Give a model the weights that its run is to start with; returns their `lineage`, empty where they are drawn.
+
+    Raises:
+        ValueError: As `inspect_initial`.
+    """
+    info = inspect_initial(config, spec)
+    if info is None:
+        return {}
+    load_into(model, load_weights(info), spec.name, info)
+    return lineage(info, Path(config.out))
 
 
 def lineage(info: CheckpointInfo, out: Path) -> dict[str, Any]:

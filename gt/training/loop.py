@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from gt import registry, user_models
-from gt.checkpoint import WEIGHTS, load_into, load_weights, save_checkpoint
+from gt.checkpoint import WEIGHTS, save_checkpoint
 from gt.data.batches import Batch
 from gt.data.shards import Progress
 from gt.fixed_text import saved_text_losses
@@ -143,7 +143,7 @@ class Run:
         self.step, self.seconds = 0, 0.0
         torch.manual_seed(config.seed)
         self.model = build_model(spec.config(inputs.tokenizer.vocab_size)).to(device)
-        self.lineage = {} if config.resume else self._start_from_init()
+        self.lineage = {} if config.resume else initial.start(self.model, config, spec)
         self.average = WeightAverage(self.model, config)
         warn_of_no_effect(self.model, config, spec.name)
         self.train_step = Step(self.model, config, device)
@@ -230,13 +230,6 @@ class Run:
                 raise FloatingPointError(
                     f"{what} is not finite at step {self.step}, which is not saved: lower lr ({self.config.lr}) or clip"
                 )
-
-    def _start_from_init(self) -> dict[str, Any]:
-        info = initial.inspect_initial(self.config, self.spec)
-        if info is None:
-            return {}
-        load_into(self.model, load_weights(info), self.spec.name, info)
-        return initial.lineage(info, self.out)
 
     def _resume(self) -> int:
         """Take up the run in the folder; returns the length of its log then."""
