@@ -20,7 +20,8 @@ MOST_PARAMETERS = 1.15
 """Times the baseline's parameters that a model may have: the fusion document compared models 14% apart. Fewer are no
 advantage."""
 
-_OF_THE_PLACE = ("model", "out", "device", "seconds", "shards", "workers", "allow_leaks")
+# Of what a run started with, what it had read is compared: tokens_before and hashes_before.
+_OF_THE_PLACE = ("model", "out", "device", "seconds", "shards", "workers", "allow_leaks", "init")
 _OF_THE_OUTCOME = ("valid_loss", "fixed_text_losses", "leaked_share")
 _OF_THE_LOG = ("log_every", "eval_every", "save_every", "resume", "overwrite", "keep_state", "spike_ratio")
 _OF_THE_MACHINE = ("compile", "graph", "deterministic")

@@ -93,6 +93,8 @@ class _Build:
             return [DataSource(path=path) for path in given] + [DataSource(**item) for item in preset.get(key, ())]
 
         usual, tokenizer = TrainConfig(), setting("tokenizer", "tokenizer")
+        if tokenizer is None and preset.get("init") is not None:
+            tokenizer = Path(preset["init"]) / "tokenizer.json"  # the run will take that one
         build = cls(
             sources=sources(paths, "data"),
             valid=sources(config.valid, "valid"),

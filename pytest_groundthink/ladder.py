@@ -19,7 +19,7 @@ LOSS_CHECK, LOSS_METRIC = "L2", "valid_loss"
 """The loss that is compared: measured here, on the same windows of one text for every run. What a training run says of
 its own validation is another text's, and LRD reads as much context as a scale claims: more at a larger one."""
 
-_GROW_WITH_SCALE = frozenset({"lr", "steps", "batch_size", "accumulate", "seed"})
+_GROW_WITH_SCALE = frozenset({"lr", "steps", "batch_size", "accumulate", "seed", "tokens_before"})
 _FREE = MAY_DIFFER | _GROW_WITH_SCALE
 FLOP_PER_PARAMETER_AND_TOKEN = 6  # Kaplan et al. 2020, arXiv:2001.08361, section 2.1
 
@@ -175,6 +175,7 @@ def _run(card: Scorecard) -> tuple[Run | None, str]:
         return None, f"has no validation loss ({LOSS_CHECK})"
     if not _training(card):
         return None, "how it was trained is not recorded"
+    tokens += _training(card).get("tokens_before", 0)
     compute = float(_training(card).get("flop") or FLOP_PER_PARAMETER_AND_TOKEN * params * tokens)
     point = LadderPoint(
         label=subject.label, scale=subject.scale, params=params, tokens=tokens, compute=compute, loss=loss.value

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from gt.data.config import DataSource
 
@@ -24,7 +24,9 @@ class TrainConfig:
         allow_leaks: Whether text to validate on may occur in what is trained on.
         workers: Processes that build shards.
         out: Folder of the checkpoint.
-        tokenizer: A tokenizer.json; by default one is trained on the text.
+        init: Checkpoint folder whose weights and tokenizer to start with, of the same model; optimiser and schedule are
+            new. By default the weights are drawn.
+        tokenizer: A tokenizer.json; by default that of `init`, or one is trained on the text.
         tokenizer_kind: Tokens of the tokenizer that is trained: "bpe" (bytes and what they join to) or "char".
         vocab_size: Size of the tokenizer that is trained; the most characters of one of characters.
         steps: Optimiser steps. A resumed run may be given more.
@@ -40,6 +42,10 @@ class TrainConfig:
         dtype: Precision of the products (autocast); parameters stay float32. float16 scales the loss.
         compile: Compile GPT2 with torch.compile; the others run on kernels of their own and are left as they are.
         graph: On a GPU, record the step once as a CUDA graph and replay it.
+        average_from: Share of the steps from which on weights are averaged; the mean is what is saved at the end. By
+            default they are not. Stochastic weight averaging finds wider optima that generalise better (Izmailov et al.
+            2018, arXiv:1803.05407).
+        average_every: Steps between two weights of that mean, from the last step back.
         deterministic: Only algorithms that give the same bits again; where there is none, an error.
         seed: Of the initialisation and of the data order.
         device: "auto", "cpu" or "cuda".
@@ -83,6 +89,7 @@ class TrainConfig:
     allow_leaks: bool = False
     workers: int = 1
     out: str = "runs/checkpoint"
+    init: str | None = None
     tokenizer: str | None = None
     tokenizer_kind: Literal["bpe", "char"] = "bpe"
     vocab_size: int = 8192
@@ -98,6 +105,8 @@ class TrainConfig:
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     compile: bool = False
     graph: bool = True
+    average_from: float | None = None
+    average_every: int = 10
     deterministic: bool = False
     seed: int = 0
     device: str = "auto"
@@ -133,7 +142,8 @@ class TrainConfig:
         Raises:
             ValueError: If one does not: one line.
         """
-        at_least_1 = ("steps", "batch_size", "accumulate", "length", "log_every", "eval_every", "workers")
+        sizes = ("steps", "batch_size", "accumulate", "length", "workers")
+        at_least_1 = (*sizes, "log_every", "eval_every", "average_every")
         at_least_0 = ("save_every", "rwkv_start", "mamba_start", "gate_freeze_steps", "weight_decay", "balance")
         for least, names in ((1, at_least_1), (0, at_least_0)):
             for name in names:
@@ -144,7 +154,7 @@ class TrainConfig:
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is {getattr(self, name)}: expected a number above 0")
         shares = ("valid_share", "final_lr_ratio", "warmup_ratio", "rwkv_warmup_ratio", "mamba_warmup_ratio")
-        for name in (*shares, "rwkv_dropout", "rwkv_dropout_final"):
+        for name in (*shares, "rwkv_dropout", "rwkv_dropout_final", "average_from"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"{name} is {value}: expected a share from 0 to 1")
@@ -160,11 +170,16 @@ class TrainConfig:
         if self.resume and self.overwrite:
             raise ValueError("both resume and overwrite are given: choose one")
 
+    def recorded(self) -> dict[str, Any]:
+        """The settings as a run keeps them: how weights are averaged only where they are, as runs had it before."""
+        averaging = () if self.average_from is not None else ("average_from", "average_every")
+        return {name: value for name, value in asdict(self).items() if name not in averaging}
+
 
 FREE_TO_CHANGE = frozenset(
     {
         *("steps", "out", "device", "log_every", "eval_every", "save_every", "resume", "overwrite", "keep_state"),
-        *("corpus", "valid", "data", "shards", "tokenizer", "tokenizer_kind", "vocab_size", "workers"),
+        *("corpus", "valid", "data", "shards", "init", "tokenizer", "tokenizer_kind", "vocab_size", "workers"),
     }
 )
-"""Settings in which a resumed run may differ from its start: tokenizer and text are compared by their hashes."""
+"""Settings in which a resumed run may differ from its start: init, tokenizer and text are compared by their hashes."""

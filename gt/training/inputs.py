@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gt.checkpoint import write_atomically
+from gt.checkpoint import sha256_of, write_atomically
 from gt.data.batches import Batch, BatchSource, MixtureBatches, spaced_windows
 from gt.data.corpus import text_file
 from gt.data.dataset import prepare, refuse_leaks
@@ -175,6 +175,8 @@ def _provide_tokenizer(config: TrainConfig, documents: Iterable[str], path: Path
     given = None if config.tokenizer is None else Path(config.tokenizer)
     if given is not None and not given.is_file():
         raise ValueError(f"tokenizer {given}: no such file; expected a tokenizer.json")
+    if config.init is not None:
+        given = _tokenizer_of_init(Path(config.init) / path.name, given, path)
     if config.resume:
         if not path.is_file():
             raise ValueError(f"{path.parent} has no tokenizer.json to resume with: start anew, without resume")
@@ -192,3 +194,15 @@ def _provide_tokenizer(config: TrainConfig, documents: Iterable[str], path: Path
         resume.remove_run(path.parent)  # now that there is something to put in its place
 
     write_atomically(path, write)
+
+
+def _tokenizer_of_init(own: Path, given: Path | None, path: Path) -> Path:
+    """The tokenizer of the weights that a run starts with: with another one they would mean nothing."""
+    if own.resolve() == path.resolve():
+        raise ValueError(f"init and out are both {own.parent}: expected two folders; give another --out")
+    if given is not None and sha256_of(given) != sha256_of(own):
+        raise ValueError(
+            f"tokenizer {given} has SHA-256 {sha256_of(given)[:12]}..., the weights of {own.parent} were trained with "
+            f"{sha256_of(own)[:12]}...: leave tokenizer out"
+        )
+    return own

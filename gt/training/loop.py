@@ -23,7 +23,8 @@ from gt.fixed_text import saved_text_losses
 from gt.models.build import build_model
 from gt.pretrained import split_name
 from gt.registry import ModelSpec
-from gt.training import resume
+from gt.training import initial, resume
+from gt.training.average import WeightAverage
 from gt.training.config import TrainConfig
 from gt.training.inputs import Inputs, open_inputs
 from gt.training.interrupt import asked_to_stop
@@ -101,8 +102,11 @@ def check_run(config: TrainConfig) -> tuple[ModelSpec, torch.device]:
         raise ValueError(f"{out} holds a run at step {step}: give --resume to go on, --overwrite, or another --out")
     if (out / WEIGHTS).is_file() and not (config.resume or config.overwrite):
         raise ValueError(f"{out} holds {WEIGHTS} and nothing to go on from: give --overwrite, or another --out")
+    info = initial.inspect_initial(config, spec)
     if config.resume:
-        resume.read_record(out)
+        record = resume.read_record(out)
+        if info is not None:
+            initial.refuse_another(out, record.get("lineage", {}), info)
     out.mkdir(parents=True, exist_ok=True)
     return spec, device
 
@@ -120,6 +124,8 @@ class Run:
 
     Attributes:
         step: Steps taken.
+        lineage: What is behind the weights that it started with; empty where they were drawn.
+        average: Mean of its weights, where they are averaged.
         seconds: Time they took, that of resumed runs before included.
     """
 
@@ -137,6 +143,8 @@ class Run:
         self.step, self.seconds = 0, 0.0
         torch.manual_seed(config.seed)
         self.model = build_model(spec.config(inputs.tokenizer.vocab_size)).to(device)
+        self.lineage = {} if config.resume else initial.start(self.model, config, spec)
+        self.average = WeightAverage(self.model, config)
         warn_of_no_effect(self.model, config, spec.name)
         self.train_step = Step(self.model, config, device)
         self.batches = inputs.draw(config.seed)
@@ -168,6 +176,7 @@ class Run:
             loss, norm = self.train_step(batch, self.step)
             self.monitor.saw(loss, batch.weights_BT)
             self.step += 1
+            self.average.saw(self.step)
             if self._due(config.log_every) or self._due(config.eval_every) or self.step == config.steps:
                 self._write_line(float(loss), float(norm))
             if config.save_every and self._due(config.save_every) and self.step < config.steps:
@@ -202,11 +211,15 @@ class Run:
             "previous_mean": self.monitor.previous_mean,
             "outside": sorted(self.monitor.outside),
             "environment": _environment(self.device),
+            "lineage": self.lineage,
+            "average": self.average.record(),
         }
         losses = self.monitor.losses[: self.monitor.count]
-        resume.save_state(self.out, self.model, self.train_step, record, {"losses": losses})
-        training = {**self.settings(), "fixed_text_losses": saved_text_losses(self.model, self.inputs.tokenizer)}
-        save_checkpoint(self.out, self.model, step=self.step, tokens=self.tokens, training=training)
+        extra = {"losses": losses, **self.average.tensors()}
+        resume.save_state(self.out, self.model, self.train_step, record, extra)
+        with self.average.final(self.step):
+            training = {**self.settings(), "fixed_text_losses": saved_text_losses(self.model, self.inputs.tokenizer)}
+            save_checkpoint(self.out, self.model, step=self.step, tokens=self.tokens, training=training)
 
     @torch.no_grad()
     def _refuse_to_save_ruins(self) -> None:
@@ -228,6 +241,8 @@ class Run:
                 log.warning("resumed with %s %s in place of %s: losses may round differently", name, now, then)
         extra = resume.load_state(self.out, self.model, self.train_step)
         self.step, self.seconds, self.valid_loss = record["step"], record["seconds"], record["valid_loss"]
+        self.lineage = record.get("lineage", {})
+        self.average.load(record.get("average", {}), extra)
         monitor = self.monitor
         monitor.count, monitor.unweighted = record["count"], record["unweighted"]
         monitor.previous_mean = record["previous_mean"]
@@ -270,13 +285,15 @@ class Run:
             **monitor.measure(norm),
         }
         if self._due(config.eval_every) or step == config.steps:
-            losses = [self._valid_loss(held_out.windows) for held_out in self.inputs.valid]
-            shares = [held_out.share for held_out in self.inputs.valid]
-            self.valid_loss = sum(loss * share for loss, share in zip(losses, shares, strict=True))
+            self.valid_loss, losses = self._validate()
             line |= {"valid_loss": self.valid_loss, "valid_perplexity": perplexity(self.valid_loss)}
             if len(losses) > 1:
                 names = _told_apart([held_out.name for held_out in self.inputs.valid])
                 line["valid_losses"] = dict(zip(names, losses, strict=True))
+            if step == config.steps and self.average.count:
+                with self.average.final(step):
+                    self.valid_loss, _ = self._validate()
+                line["valid_loss_averaged"] = self.valid_loss
         if step > config.warmup_ratio * config.steps:
             warnings += monitor.judge(line, step)
         line["warnings"] = warnings
@@ -287,6 +304,12 @@ class Run:
         self.report(line)
         if not math.isfinite(loss):
             raise FloatingPointError(f"loss is {loss} at step {step}: lower lr ({config.lr}) or clip")
+
+    def _validate(self) -> tuple[float, list[float]]:
+        """The validation loss, and that of each source."""
+        losses = [self._valid_loss(held_out.windows) for held_out in self.inputs.valid]
+        shares = [held_out.share for held_out in self.inputs.valid]
+        return sum(loss * share for loss, share in zip(losses, shares, strict=True)), losses
 
     @torch.no_grad()
     def _valid_loss(self, windows: Batch) -> float:
@@ -310,7 +333,7 @@ class Run:
             [{**asdict(source), "path": Path(source.path).name} for source in of] for of in (config.data, config.valid)
         )
         return {
-            **asdict(config),
+            **config.recorded(),
             "corpus": [Path(path).name for path in config.corpus],
             "hashes": self.inputs.hashes,
             "valid": valid,
@@ -323,6 +346,7 @@ class Run:
             "valid_loss": finite(self.valid_loss),
             "leaked_share": self.inputs.leaked_share,
             "seconds": round(self.seconds, 1),
+            **self.lineage,
         }
 
 

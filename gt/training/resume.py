@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +138,7 @@ def _steady(step: Step) -> tuple[tuple[str, Tensor], ...]:
 
 def settings(config: TrainConfig) -> dict[str, Any]:
     """The settings that a resumed run must share with its start, JSON types only."""
-    return {name: value for name, value in asdict(config).items() if name not in FREE_TO_CHANGE}
+    return {name: value for name, value in config.recorded().items() if name not in FREE_TO_CHANGE}
 
 
 def refuse_differences(folder: Path, record: dict[str, Any], config: TrainConfig, hashes: dict[str, str]) -> None:

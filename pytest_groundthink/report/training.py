@@ -167,6 +167,8 @@ def one_line(line: Mapping[str, Any], steps: int) -> str:
         parts.append(f"R/M {number(line['rm_ratio'], '.2f')}")
     if "valid_loss" in line:
         parts.append(f"validation loss {number(line['valid_loss'], '.3f')}")
+    if "valid_loss_averaged" in line:
+        parts.append(f"of the mean weights {number(line['valid_loss_averaged'], '.3f')}")
     return "\n".join(["  ".join(filter(None, parts)), *(f"  {warning}" for warning in line.get("warnings", ()))])
 
 

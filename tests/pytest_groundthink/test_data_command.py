@@ -133,6 +133,15 @@ def test_training_finds_what_was_built_from_its_preset(text, capsys):
     assert built.stat().st_mtime_ns == written
 
 
+def test_a_preset_with_init_is_tokenised_as_its_weights_were(text, capsys):
+    assert run(capsys, "build", "some.txt", "--out", "old", "--kind", "char", "--workers", 1)[0] == 0
+    (text.parent / "c.yaml").write_text("init: old\nshards: s\ndata: [some.txt]\nworkers: 1\n")
+    status, printed = run(capsys, "build", "--config", "c.yaml")
+    assert status == 0
+    assert "tokenizer: old/tokenizer.json" in printed
+    assert not (text.parent / "s/tokenizer.json").exists()
+
+
 def test_the_command_line_goes_over_the_preset(text, capsys):
     (text.parent / "other.txt").write_text("Quite another text. " * 50)
     (text.parent / "c.yaml").write_text(

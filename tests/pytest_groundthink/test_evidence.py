@@ -168,6 +168,11 @@ def test_levels_of_the_scaling_law(losses: dict[str, float], score: int, told: s
         ({"corpus": {"sha256": "other"}}, "its loss was measured on another text"),
         ({"training": {"hashes": {"x": "y"}}}, "hashes of its training is"),
         ({"training": {"length": 64}}, "length of its training is 64 for 256"),
+        (
+            {"training": {"hashes_before": [{"x": "y"}]}},
+            "hashes_before of its training is [{'x': 'y'}] for not recorded",
+        ),
+        ({"training": {"tokens_before": TOKENS}}, "trained on 200,000,000 tokens for 100,000,000"),
         ({"tokens": TOKENS // 2}, "trained on 50,000,000 tokens for 100,000,000"),
         ({"sabotage": "dead-mamba"}, "was broken on purpose (dead-mamba)"),
         ({"checkpoint": None}, "the tokens of its training are not recorded"),

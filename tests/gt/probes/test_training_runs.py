@@ -254,6 +254,9 @@ def test_a_baseline_may_lie_in_the_checkpoint(alone: Path, compared: Path) -> No
         ("hashes", {"other.txt": "0"}, r"hashes is \{'other.txt': '0'\} for \{'"),
         ("dtype", None, "dtype is None for 'float32'"),
         ("seed", 7, "seed is 7 for 0"),
+        ("tokens_before", 512, "tokens_before is 512 for not recorded"),
+        ("hashes_before", [{"corpus": "0"}], r"hashes_before is \[\{'corpus': '0'\}\] for not recorded"),
+        ("average_from", 0.5, "average_from is 0.5 for not recorded"),
     ],
 )
 def test_what_was_trained_otherwise_is_not_compared(alone: Path, setting: str, value: Any, reason: str) -> None:
@@ -280,7 +283,14 @@ def test_another_tokenizer_or_length_is_not_compared(alone: Path) -> None:
 def test_settings_of_components_and_places_may_differ(alone: Path) -> None:
     path = alone / "config.json"
     header = json.loads(path.read_text())
-    header["training"] |= {"rwkv_lr_mult": 2.0, "balance": 0.1, "log_every": 7, "device": "another", "out": "x"}
+    header["training"] |= {
+        "rwkv_lr_mult": 2.0,
+        "balance": 0.1,
+        "log_every": 7,
+        "device": "another",
+        "out": "x",
+        "init": {},
+    }
     path.write_text(json.dumps(header))
     assert judged_from(alone)[0].value is not None
 
