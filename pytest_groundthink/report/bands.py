@@ -42,7 +42,9 @@ class Axis:
         positive = [number for number in shown if number > 0]
         if shown[0] >= 0 and positive and positive[-1] / positive[0] > SPREAD:
             room = (positive[-1] / positive[0]) ** 0.12
-            return cls(positive[0] / room, positive[-1] * room, True)
+            low, high = positive[0] / room, positive[-1] * room
+            if low > 0 and high < math.inf:  # else they are too far apart for floating-point numbers
+                return cls(low, high, True)
         room = 0.15 * (shown[-1] - shown[0]) or 0.5 * abs(shown[0]) or 1.0
         low = shown[0] - room
         return cls(max(low, 0.0) if shown[0] >= 0 else low, shown[-1] + room, False)
@@ -50,7 +52,7 @@ class Axis:
     def place(self, number: float) -> float:
         """Where a number lies, in units of the drawing."""
         if self.logarithmic:
-            share = math.log(max(number, self.low) / self.low) / math.log(self.high / self.low)
+            share = math.log(max(number, self.low) / self.low) / (math.log(self.high) - math.log(self.low))
         else:
             share = (number - self.low) / (self.high - self.low)
         return LEFT + min(max(share, 0.0), 1.0) * (RIGHT - LEFT)

@@ -251,7 +251,7 @@ class _SlowBackward(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
-        time.sleep(4 * PAUSE_S)
+        time.sleep(12 * PAUSE_S)
         return gradient
 
 
