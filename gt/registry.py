@@ -98,8 +98,8 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """What this kind of model offers to the checks."""
-        return self.variant.capabilities
+        """What this kind of model offers to the checks: all of ours exist at every scale and can be trained alike."""
+        return self.variant.capabilities | {"scales", "recipe"}
 
     def config(self, vocab_size: int = DEFAULT_VOCAB_SIZE) -> ModelConfig:
         """The configuration for a vocabulary."""

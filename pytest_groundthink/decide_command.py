@@ -134,7 +134,7 @@ def told(card: Scorecard, decision: Decision) -> str:
         lines += ["These scorecards differ, or are not as they were written:", *_items(decision.notes), ""]
     lines.append(f"{decision.outcome}  {card.subject.label}  {decision.from_scale}{to}  total {decision.total:g}")
     for name, row in decision.categories.items():
-        lines.append(f"  {row.score} of 3  x {row.weight:g}  {name}: {'; '.join(row.evidence)}")
+        lines.append(f"  {row.shown:>6}  x {row.weight:g}  {name}: {'; '.join(row.evidence)}")
     sections = {"Blockers": decision.blockers, "Reasons": decision.reasons, "What would change it": decision.next_steps}
     for title, entries in sections.items():
         if entries:

@@ -209,16 +209,25 @@ def _derived(checks: Sequence[CheckResult], ids: Sequence[str]) -> DerivedScore 
 
 
 class CategoryScore(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of the decision matrix: 0-3, its weight, and what the score rests on."""
+    """One row of the decision matrix: 0-3, its weight, and what the score rests on.
 
-    score: int
+    `score` is null where the row cannot apply to the kind of model: it is left out of the total.
+    """
+
+    score: int | None
     weight: float
     evidence: tuple[str, ...]
+
+    @property
+    def shown(self) -> str:
+        """The score in words."""
+        return "n/a" if self.score is None else f"{self.score} of 3"
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the subject's scale may be left behind, and why.
 
+    `total` is the weighted sum of the categories, scaled up to all weights where some cannot apply.
     `next_steps` says what would change the answer, `notes` how the scorecards that it rests on differ.
     """
 
