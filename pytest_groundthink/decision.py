@@ -135,8 +135,8 @@ def _reasons(
             for of in (int, lambda _: BEST)
         )
         reasons.append(
-            f"{' and '.join(absent)} cannot apply to this kind of model: {reached:g} of the {possible:g} that the others "
-            f"can reach stand for a total of {total:g}"
+            f"{' and '.join(absent)} cannot apply to this kind of model: {reached:g} of the {possible:g} that the "
+            f"others can reach stand for a total of {total:g}"
         )
     return reasons
 
