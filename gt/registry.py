@@ -121,12 +121,23 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @cache
-def _scales() -> dict[str, dict[str, Any]]:
+def _file() -> dict[str, dict[str, dict[str, Any]]]:
     import yaml
 
     path = fixtures_dir() / "scales.yaml"
-    scales: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))["scales"]
-    return {str(name): entry for name, entry in scales.items()}
+    sections: dict[str, dict[str, dict[str, Any]]] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return sections
+
+
+@cache
+def _scales() -> dict[str, dict[str, Any]]:
+    return {str(name): entry for name, entry in _file()["scales"].items()}
+
+
+def limit(name: str) -> float:
+    """What a measurement goes by at every scale: an entry of `limits` in `fixtures/scales.yaml`."""
+    value: float = _file()["limits"][name]["value"]
+    return value
 
 
 def scales() -> list[str]:
