@@ -11,7 +11,6 @@ from gt.resources import fixtures_dir
 from pytest_groundthink import scorecard
 from pytest_groundthink.checks import CheckBook, load_checks
 from pytest_groundthink.decision import decide
-from pytest_groundthink.ladder import difference
 from pytest_groundthink.rules import load_matrix, load_scales
 from pytest_groundthink.scorecard import Decision, Scorecard
 from pytest_groundthink.sealing import Integrity
@@ -105,14 +104,15 @@ def decide_files(
         )
     book = load_checks(fixtures_dir() / "checks.yaml", checks)
     others = [one.card for one in given if one is not chosen]
-    decision = decide(card, rule, load_matrix(fixtures_dir() / "decision.yaml"), book, others)
-    notes = _notes(given, chosen, book)
-    notes += [note for note in decision.notes if not any(known.endswith(note) for known in notes)]
-    return card, msgspec.structs.replace(decision, notes=tuple(notes))
+    paths_by_card = {id(one.card): str(one.path) for one in given}
+    matrix = load_matrix(fixtures_dir() / "decision.yaml")
+    decision = decide(card, rule, matrix, book, others, lambda other: paths_by_card[id(other)])
+    notes = (*_notes(given, chosen, book), *decision.notes)
+    return card, msgspec.structs.replace(decision, notes=notes)
 
 
 def _notes(given: Sequence[Given], chosen: Given, book: CheckBook) -> list[str]:
-    """What a reader must know before the decision: edited files, other thresholds, and how the scorecards differ."""
+    """What a reader must know of the files before the decision: edits, other thresholds, what was cut short."""
     card = chosen.card
     notes = [f"{one.path}: {FLAGS[one.integrity]}; taken as it is" for one in given if one.integrity != "intact"]
     if card.provenance.thresholds.sha256 != book.sha256:
@@ -122,7 +122,6 @@ def _notes(given: Sequence[Given], chosen: Given, book: CheckBook) -> list[str]:
         notes.append(f"{chosen.path}: the run decided with a ladder of {len(recorded)} runs: name its folder too")
     if not card.summary.complete:
         notes.append(f"{chosen.path}: the run was cut short")
-    notes += [f"{one.path}: {told}" for one in given if one is not chosen and (told := difference(card, one.card))]
     return notes
 
 

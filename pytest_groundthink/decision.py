@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -12,7 +12,7 @@ from gt.resources import fixtures_dir
 from pytest_groundthink import categories as rows
 from pytest_groundthink.categories import ARCHITECTURE, CANARIES, RESOURCES, SCALING, percent, rate_of
 from pytest_groundthink.checks import CheckBook
-from pytest_groundthink.ladder import Ladder, build_ladder, fit_ladder
+from pytest_groundthink.ladder import Ladder, build_ladder, fit_ladder, short_name
 from pytest_groundthink.requirements import steps_of, unmet
 from pytest_groundthink.rules import Matrix, ScaleRule
 from pytest_groundthink.scaling import ScalingFit
@@ -23,7 +23,12 @@ BEST = 3
 
 
 def decide(
-    card: Scorecard, rule: ScaleRule, matrix: Matrix, book: CheckBook, others: Sequence[Scorecard] = ()
+    card: Scorecard,
+    rule: ScaleRule,
+    matrix: Matrix,
+    book: CheckBook,
+    others: Sequence[Scorecard] = (),
+    name: Callable[[Scorecard], str] = short_name,
 ) -> Decision:
     """Weigh a scorecard against what its scale requires.
 
@@ -36,9 +41,10 @@ def decide(
         matrix: Weights, levels and limits.
         book: Titles and remedies, and which checks exist.
         others: Scorecards of other scales and of other runs of the same recipe.
+        name: How the notes call these.
     """
     weights = matrix.categories
-    ladder = build_ladder(card, others, weights[SCALING].tokens_within)
+    ladder = build_ladder(card, others, weights[SCALING].tokens_within, name)
     fit = fit_ladder(card, ladder, rule)
     scored: dict[str, rows.Scored] = {
         ARCHITECTURE: rows.architecture(card, weights[ARCHITECTURE]),

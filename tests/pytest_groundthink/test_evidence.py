@@ -241,6 +241,15 @@ def test_what_may_differ_is_told() -> None:
     assert "elsewhere" not in note
 
 
+def test_what_differs_in_many_runs_is_one_line_that_counts_and_names_them() -> None:
+    others = [whole(scale, seed=1, dtype="bfloat16") for scale in ("TINY", "1M")] + [whole("2M", dtype="bfloat16")]
+    (note,) = build_ladder(whole("3.5M"), others, 0.05, lambda card: str(card.subject.scale)).notes
+    assert (
+        note == "3 runs (TINY, 1M, 2M) have dtype bfloat16 for float32; 2 runs (TINY, 1M) have training's seed 1 for 0"
+    )
+    assert build_ladder(whole("3.5M"), [whole("2M")], 0.05).notes == ()
+
+
 def test_tokens_may_grow_with_parameters() -> None:
     def alike(scale: str) -> Scorecard:
         params = (whole(scale).subject.params or {})["total"]
