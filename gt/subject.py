@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gt import registry, user_models
@@ -19,6 +18,7 @@ from gt.models.published_config import PublishedConfig, parameter_counts
 from gt.planning import SubjectPlan, SubjectRequest, plan_subject
 from gt.pretrained import PublishedModel, load_published
 from gt.registry import ModelSpec
+from gt.resources import seen_from_here
 from gt.tokenizers import Tokenizer
 from gt.user_models import UserModel
 
@@ -282,7 +282,7 @@ class Subject:
             "params": {"total": total, "non_embedding": non_embedding},
             "checkpoint": info
             and {
-                "path": _seen_from_here(info.path),
+                "path": seen_from_here(info.path),
                 "sha256": info.sha256,
                 "step": info.step,
                 "tokens": info.tokens,
@@ -335,9 +335,3 @@ def _parameter_counts(model: nn.Module) -> tuple[int, int]:
     tables = {id(module.weight): module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
     total = sum(parameter.numel() for parameter in model.parameters())
     return total, total - sum(table.numel() for table in tables.values())
-
-
-def _seen_from_here(path: Path) -> str:
-    """A path as one would give it: a scorecard need not say where its folder lies on a machine."""
-    here = Path.cwd()
-    return (path.relative_to(here) if path.is_relative_to(here) else path).as_posix()

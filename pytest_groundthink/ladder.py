@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 
 from gt.baseline import MAY_DIFFER
+from gt.resources import seen_from_here
 from pytest_groundthink import scorecard
 from pytest_groundthink.rules import ScaleRule
 from pytest_groundthink.scaling import LadderPoint, ScalingFit, fit_scaling
-from pytest_groundthink.scorecard import Scorecard
+from pytest_groundthink.scorecard import LadderFile, Scorecard
 
 FOLDER = "ladder"
 LOSS_CHECK, LOSS_METRIC = "L2", "valid_loss"
@@ -63,19 +64,42 @@ class Ladder(msgspec.Struct, frozen=True, kw_only=True):
         return [run for run in self.runs if run.point.scale == scale]
 
 
-def read_ladder(paths: Iterable[Path], *, allow_edited: bool = False) -> list[Scorecard]:
-    """The scorecards in files and folders.
+def read_ladder(paths: Iterable[Path]) -> dict[Path, Scorecard]:
+    """The scorecards in files and folders, by file.
 
     Raises:
         ValueError: One line: a path does not exist, a folder has none, or a file is none.
     """
-    cards: list[Scorecard] = []
+    cards: dict[Path, Scorecard] = {}
     for path in paths:
         files = sorted(path.glob("*.json")) if path.is_dir() else [path]
         if not files:
             raise ValueError(f"{path}: has no scorecard (*.json): give files, or a folder of them")
-        cards += [scorecard.read(file, allow_edited=allow_edited) for file in files]
+        cards |= {file: scorecard.read(file) for file in files}
     return cards
+
+
+def recorded(cards: Mapping[Path, Scorecard]) -> tuple[LadderFile, ...]:
+    """What a decision keeps of the files of its ladder."""
+    return tuple(LadderFile(path=seen_from_here(file), sha256=card.content_sha256) for file, card in cards.items())
+
+
+def find_recorded(file: LadderFile, folder: Path) -> tuple[Path, Scorecard] | str:
+    """A scorecard of a recorded ladder where it is still what it was, or what became of it.
+
+    Args:
+        file: As the decision has it.
+        folder: That of the decision's own scorecard: paths are looked up from here and from there.
+    """
+    places = [place for place in (Path(file.path), folder / file.path) if place.is_file()]
+    for place in places:
+        try:
+            card = scorecard.read(place)
+        except ValueError:
+            continue
+        if card.content_sha256 == file.sha256:
+            return place, card
+    return f"{file.path} {'has changed' if places else 'is not there'}"
 
 
 def short_name(card: Scorecard) -> str:
@@ -122,8 +146,8 @@ def build_ladder(
     for run, other in kept[1:]:
         if run not in runs:
             left_out.append(
-                f"{short_name(other)}: trained on {run.point.tokens:,} tokens for {own.point.tokens:,}, which is neither "
-                "as many nor as many for each parameter"
+                f"{short_name(other)}: trained on {run.point.tokens:,} tokens for {own.point.tokens:,}, "
+                "which is neither as many nor as many for each parameter"
             )
     return Ladder(
         runs=tuple(runs),

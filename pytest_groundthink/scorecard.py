@@ -224,11 +224,19 @@ class CategoryScore(msgspec.Struct, frozen=True, kw_only=True):
         return "n/a" if self.score is None else f"{self.score} of 3"
 
 
+class LadderFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A scorecard that a decision took into account: its file as seen from the run, and its `content_sha256`."""
+
+    path: str
+    sha256: str
+
+
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the subject's scale may be left behind, and why.
 
     `total` is the weighted sum of the categories, scaled up to all weights where some cannot apply.
-    `next_steps` says what would change the answer, `notes` how the scorecards that it rests on differ.
+    `next_steps` says what would change the answer, `notes` how the scorecards that it rests on differ, and `ladder`
+    which files these were.
     """
 
     outcome: Literal["GO", "CAUTION", "HOLD"]
@@ -241,6 +249,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     next_steps: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     scaling: ScalingFit | None = None
+    ladder: tuple[LadderFile, ...] = ()
 
 
 class Scorecard(msgspec.Struct, frozen=True, kw_only=True):
