@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -145,17 +146,21 @@ def scales() -> list[str]:
     return list(_scales())
 
 
-def neighbouring_scales(scale: str) -> tuple[str, str]:
+def neighbouring_scales(scale: str, known: Sequence[str] | None = None) -> tuple[str, str]:
     """The scale to fit on and the scale to predict, where what a larger model costs is to be foretold.
 
     They are the scale and the one that a GO leads to, or else the next larger; of the largest, the one before it and
     itself.
+
+    Args:
+        scale: One of those that are known.
+        known: At least two scales, the smallest first; all by default.
     """
-    known = scales()
-    place = known.index(scale)
+    known = known or scales()
+    place, ahead = known.index(scale), _scales()[scale]["next"]
     if place == len(known) - 1:
         return known[place - 1], scale
-    return scale, _scales()[scale]["next"] or known[place + 1]
+    return scale, ahead if ahead in known else known[place + 1]
 
 
 def scale_names() -> dict[str, str]:

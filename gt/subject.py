@@ -114,15 +114,17 @@ class Subject:
         """A new model of the subject's kind in fp32, fresh from the seed, with its sabotage."""
         return self._ready(self._fresh())
 
-    def build_as(self, config: ModelConfig) -> nn.Module:
-        """A new model of another size, as `build` makes one of the subject's."""
+    def build_as(self, kind: ModelConfig | UserModel, vocab_size: int | None = None) -> nn.Module:
+        """A new model of another size, as `build` makes one of the subject's; one's own also for another vocabulary."""
         import torch
 
         from gt.models.build import build_model
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            return self._ready(build_model(config).float())
+            if isinstance(kind, UserModel):
+                return self._ready(kind.build(vocab_size or self.vocab_size).float())
+            return self._ready(build_model(kind).float())
 
     def _load(self) -> nn.Module:
         """The model with the weights of its checkpoint in fp32; a fresh one without."""

@@ -128,6 +128,30 @@ def test_a_name_is_taken_once_but_a_module_may_be_loaded_again() -> None:
         gt.register_model("mine")(Streaming)
 
 
+def test_one_name_at_several_scales_is_a_family() -> None:
+    gt.register_model("mine", scale="1M")(Streaming)
+    assert "scales" not in plan_subject(SubjectRequest(model="mine")).capabilities
+    gt.register_model("mine", scale="TINY")(Plain)
+    assert user_models.names() == ["mine"]
+    first, tiny = (plan_subject(SubjectRequest(model=name)).spec for name in ("mine", "mine@0.5m"))
+    assert isinstance(first, user_models.UserModel)
+    assert isinstance(tiny, user_models.UserModel)
+    assert (first.scale, first.factory, tiny.scale, tiny.factory) == ("1M", Streaming, "TINY", Plain)
+    assert list(first.family) == list(tiny.family) == ["TINY", "1M"]
+    assert "scales" in subject("mine@TINY").capabilities
+    assert tiny.target_name == f"{__name__}:Plain@TINY"
+    with pytest.raises(ValueError, match="mine is registered at 1M, TINY, got 8M: register it there"):
+        plan_subject(SubjectRequest(model="mine@8M"))
+
+
+def test_what_no_other_process_can_import_has_no_name_for_it() -> None:
+    gt.register_model("mine")(lambda vocab_size: Plain(vocab_size))
+    spec = plan_subject(SubjectRequest(model="mine")).spec
+    assert isinstance(spec, user_models.UserModel)
+    with pytest.raises(ValueError, match="no other process can import: define it at the top of a module"):
+        assert spec.target_name
+
+
 def test_a_module_in_the_current_folder(project: Path) -> None:
     write(project, "zoo", f"from {__name__} import Plain as Tiny\nclass Keeper:\n    make = Tiny\nnumber = 3\n")
     assert plan_subject(SubjectRequest(model="zoo:Tiny")).label == "zoo:Tiny@3.5M"
