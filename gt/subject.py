@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gt import registry, user_models
 from gt.cache import Resumable, resumable
-from gt.checkpoint import load_into, load_weights, read_training
+from gt.checkpoint import CheckpointInfo, load_into, load_weights, read_training
 from gt.data.corpus import Corpus, python_reference, text_file
 from gt.machine import cpu_name, device_name
 from gt.measurement import Unmeasurable
@@ -288,8 +288,7 @@ class Subject:
                 "sha256": info.sha256,
                 "step": info.step,
                 "tokens": info.tokens,
-                # A folder with a configuration is one that `groundthink train` wrote, and says how.
-                "training": read_training(info.path) if isinstance(spec, ModelSpec) and info.path.is_dir() else None,
+                "training": self._training(info),
             },
             "tokenizer": {
                 "kind": self.tokenizer.kind if "tokenizer" in self.capabilities else "borrowed",
@@ -302,6 +301,15 @@ class Subject:
             "corpus": {"name": self.corpus.name, "sha256": self.corpus.sha256, "tokens": len(self.train_tokens)},
             "sabotage": self.plan.request.sabotage,
         }
+
+    def _training(self, info: CheckpointInfo) -> dict[str, Any] | None:
+        """How the checkpoint was trained, where that is recorded."""
+        spec = self.plan.spec
+        if isinstance(spec, UserModel):
+            record = user_models.read_record(info.path)
+            return record and record.training
+        # A folder with a configuration is one that `groundthink train` wrote, and says how.
+        return read_training(info.path) if isinstance(spec, ModelSpec) and info.path.is_dir() else None
 
     def environment(self) -> dict[str, Any]:
         """What the measurements ran on, JSON types only."""

@@ -15,6 +15,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
+
 from gt.models.published_config import KINDS
 
 if TYPE_CHECKING:
@@ -24,10 +26,45 @@ GROUP = "groundthink.models"
 OFFERABLE = frozenset({"states", "streaming", "generation", "two_components"})
 """Capabilities that a model of the user's own can have by itself."""
 
+RECORD = "training.json"
+
 _PUBLISHED = " or ".join(f"{kind}:PATH" for kind in KINDS)
 
 Factory = Callable[..., Any]
 F = TypeVar("F", bound=Factory)
+
+
+class TrainingRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a model of the user's own was trained, as `training.json` beside its weights says: its place on a ladder.
+
+    Attributes:
+        tokens: Tokens read in training.
+        training: Its settings. Runs whose settings agree, but for learning rate, steps, batch size and seed, are of one
+            recipe. `flop`, where it is there, is the compute of the training.
+        step: Optimiser steps.
+    """
+
+    tokens: int
+    training: dict[str, Any]
+    step: int | None = None
+
+
+def read_record(path: Path) -> TrainingRecord | None:
+    """The record in a checkpoint folder; None where there is none.
+
+    Raises:
+        ValueError: One line: it is not what it should be.
+    """
+    file = path / RECORD
+    if not file.is_file():
+        return None
+    try:
+        record = msgspec.json.decode(file.read_bytes(), type=TrainingRecord)
+    except (msgspec.MsgspecError, UnicodeDecodeError, OSError) as error:
+        raise ValueError(f"{file} is no record of a training: {error}") from None
+    if record.tokens <= 0 or not record.training:
+        raise ValueError(f"{file}: expected the tokens that were read and the settings, got none")
+    return record
 
 
 class NotAModuleError(TypeError, ValueError):

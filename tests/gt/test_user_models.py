@@ -309,6 +309,25 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
         plan_subject(SubjectRequest(model="mine", ckpt=str(tmp_path / "model.bin")))
 
 
+def test_how_it_was_trained_is_read_beside_the_weights(tmp_path: Path) -> None:
+    gt.register_model("mine", scale="TINY")(Plain)
+    save_file(
+        {name: tensor.clone() for name, tensor in Plain(8192).state_dict().items()}, tmp_path / "model.safetensors"
+    )
+    ckpt = str(tmp_path)
+    described = subject("mine", ckpt=ckpt).describe()["checkpoint"]
+    assert (described["tokens"], described["training"]) == (None, None)
+    record = tmp_path / "training.json"
+    record.write_text('{"tokens": 1000, "step": 10, "training": {"lr": 0.001, "text": "books"}}')
+    described = subject("mine", ckpt=ckpt).describe()["checkpoint"]
+    assert (described["tokens"], described["step"]) == (1000, 10)
+    assert described["training"] == {"lr": 0.001, "text": "books"}
+    for text, message in (("{", "is no record of a training"), ('{"tokens": 0, "training": {}}', "got none")):
+        record.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            plan_subject(SubjectRequest(model="mine", ckpt=ckpt))
+
+
 def test_what_it_gave_is_not_kept_for_the_next_run() -> None:
     gt.register_model("mine", scale="TINY")(Plain)
     assert subject("mine", run_id="a").identity == subject("mine", run_id="a").identity
