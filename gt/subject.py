@@ -307,7 +307,7 @@ class Subject:
         spec = self.plan.spec
         if isinstance(spec, UserModel):
             record = user_models.read_record(info.path)
-            return record and record.training
+            return None if record is None else record.training
         # A folder with a configuration is one that `groundthink train` wrote, and says how.
         return read_training(info.path) if isinstance(spec, ModelSpec) and info.path.is_dir() else None
 

@@ -19,9 +19,9 @@ from gt.bench.peak import PeakError, PeakRequest, measure
 from gt.cache import remembered
 from gt.measurement import Measurement, Unmeasurable, measured
 from gt.models.config import ModelConfig
+from gt.probes.compare import median_interval
 from gt.probes.step_sizes import Cell, Kind, OwnCell, peak_of_step, sizes_of
 from gt.registry import ModelSpec
-from gt.stats import median_interval
 from gt.training.mini import BATCH_SIZE, CLIP, LENGTH, LR
 from gt.training.optim import captured_step, make_optimizer, train_step
 from gt.user_models import UserModel
@@ -46,7 +46,7 @@ def next_scale(subject: Subject) -> tuple[Measurement, ...]:
     time is that of the processor in one thread, so that other work on the machine does not enter it.
 
     Every repeat times all sizes in turn and foretells on its own. The median of their errors counts, with the interval
-    between order statistics (`gt.stats.median_interval`): a shortest time has none. At the largest scale, the one
+    between order statistics (`median_interval`): a shortest time has none. At the largest scale, the one
     before it predicts it.
 
     Raises:

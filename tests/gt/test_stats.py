@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gt.probes.compare import median_interval
 from gt.stats import (
     MCNEMAR,
     SIGN_FLIP,
@@ -17,7 +18,6 @@ from gt.stats import (
     mcnemar,
     mean_interval,
     mean_stderr,
-    median_interval,
     paired_means,
     paired_rates,
     resampled_means,
