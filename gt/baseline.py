@@ -16,9 +16,6 @@ from gt.models.config import parameter_counts
 from gt.registry import ModelSpec
 
 FOLDER = "baseline"
-MOST_PARAMETERS = 1.15
-"""Times the baseline's parameters that a model may have: the fusion document compared models 14% apart. Fewer are no
-advantage."""
 
 # Of what a run started with, what it had read is compared: tokens_before and hashes_before.
 _OF_THE_PLACE = ("model", "out", "device", "seconds", "shards", "workers", "allow_leaks", "init")
@@ -51,7 +48,7 @@ def find_baseline(checkpoint: CheckpointInfo, spec: ModelSpec) -> CheckpointInfo
     if differing:
         raise ValueError(f"{folder} was not trained alike: {'; '.join(differing[:3])}")
     own, other = (parameter_counts(config)[0] for config in (checkpoint.config, baseline.config))
-    if own > MOST_PARAMETERS * other:
+    if own > registry.limit("baseline_parameters") * other:
         raise ValueError(f"{folder} has {other:,} parameters, this model {own:,}: too many to compare")
     return baseline
 

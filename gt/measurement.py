@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-
-
-class Unmeasurable(Exception):
-    """Raised by a probe that cannot measure this subject, with the reason. The check becomes NODATA."""
 
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +36,18 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     detail: dict[str, Any] = {}
     outcomes: dict[str, str] = {}
     cached: bool = False
+
+
+class Unmeasurable(Exception):
+    """Raised by a probe that cannot measure this subject, with the reason. The check becomes NODATA.
+
+    Attributes:
+        found: What could be measured all the same: recorded, and never judged.
+    """
+
+    def __init__(self, reason: str = "", found: Iterable[Measurement] = ()) -> None:
+        super().__init__(reason)
+        self.found = tuple(found)
 
 
 def measured(

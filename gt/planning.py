@@ -108,7 +108,7 @@ def plan_subject(request: SubjectRequest) -> SubjectPlan:
         if isinstance(spec, PublishedModel):
             raise ValueError(f"--ckpt {ckpt} was given for {name}, whose path is its checkpoint: leave --ckpt out")
         path = Path(ckpt).absolute()
-        checkpoint = inspect_user_checkpoint(path) if isinstance(spec, UserModel) else inspect_checkpoint(path, spec)
+        checkpoint = _inspect_own(path) if isinstance(spec, UserModel) else inspect_checkpoint(path, spec)
     tokenizer = checkpoint.tokenizer if checkpoint and checkpoint.tokenizer else shipped / "tokenizer.json"
     tokens = tokenizer_vocab_size(tokenizer)
     config: ModelConfig | PublishedConfig | None = None
@@ -139,6 +139,14 @@ def plan_subject(request: SubjectRequest) -> SubjectPlan:
         config=config,
         vocab_size=config.vocab_size if config else tokens,
     )
+
+
+def _inspect_own(path: Path) -> CheckpointInfo:
+    """A checkpoint of a model of the user's own, with what it says of its training."""
+    checkpoint, record = inspect_user_checkpoint(path), user_models.read_record(path)
+    if record is None:
+        return checkpoint
+    return msgspec.structs.replace(checkpoint, step=record.step, tokens=record.tokens)
 
 
 def _require_breakable(sabotage: str, spec: ModelSpec | UserModel | PublishedModel) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -98,8 +99,8 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """What this kind of model offers to the checks."""
-        return self.variant.capabilities
+        """What this kind of model offers to the checks: all of ours exist at every scale and can be trained alike."""
+        return self.variant.capabilities | {"scales", "recipe"}
 
     def config(self, vocab_size: int = DEFAULT_VOCAB_SIZE) -> ModelConfig:
         """The configuration for a vocabulary."""
@@ -121,12 +122,23 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @cache
-def _scales() -> dict[str, dict[str, Any]]:
+def _file() -> dict[str, dict[str, dict[str, Any]]]:
     import yaml
 
     path = fixtures_dir() / "scales.yaml"
-    scales: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))["scales"]
-    return {str(name): entry for name, entry in scales.items()}
+    sections: dict[str, dict[str, dict[str, Any]]] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return sections
+
+
+@cache
+def _scales() -> dict[str, dict[str, Any]]:
+    return {str(name): entry for name, entry in _file()["scales"].items()}
+
+
+def limit(name: str) -> float:
+    """What a measurement goes by at every scale: an entry of `limits` in `fixtures/scales.yaml`."""
+    value: float = _file()["limits"][name]["value"]
+    return value
 
 
 def scales() -> list[str]:
@@ -134,17 +146,21 @@ def scales() -> list[str]:
     return list(_scales())
 
 
-def neighbouring_scales(scale: str) -> tuple[str, str]:
+def neighbouring_scales(scale: str, known: Sequence[str] | None = None) -> tuple[str, str]:
     """The scale to fit on and the scale to predict, where what a larger model costs is to be foretold.
 
     They are the scale and the one that a GO leads to, or else the next larger; of the largest, the one before it and
     itself.
+
+    Args:
+        scale: One of those that are known.
+        known: At least two scales, the smallest first; all by default.
     """
-    known = scales()
-    place = known.index(scale)
+    known = known or scales()
+    place, ahead = known.index(scale), _scales()[scale]["next"]
     if place == len(known) - 1:
         return known[place - 1], scale
-    return scale, _scales()[scale]["next"] or known[place + 1]
+    return scale, ahead if ahead in known else known[place + 1]
 
 
 def scale_names() -> dict[str, str]:

@@ -49,3 +49,9 @@ def configs_dir() -> Path:
         FileNotFoundError: If the installation is incomplete.
     """
     return _locate("configs")
+
+
+def seen_from_here(path: Path) -> str:
+    """A path as one would give it: a scorecard need not say where its folder lies on a machine."""
+    here, path = Path.cwd(), path.absolute()
+    return (path.relative_to(here) if path.is_relative_to(here) else path).as_posix()

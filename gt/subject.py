@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gt import registry, user_models
 from gt.cache import Resumable, resumable
-from gt.checkpoint import load_into, load_weights, read_training
+from gt.checkpoint import CheckpointInfo, load_into, load_weights, read_training
 from gt.data.corpus import Corpus, python_reference, text_file
 from gt.machine import cpu_name, device_name
 from gt.measurement import Unmeasurable
@@ -19,6 +18,7 @@ from gt.models.published_config import PublishedConfig, parameter_counts
 from gt.planning import SubjectPlan, SubjectRequest, plan_subject
 from gt.pretrained import PublishedModel, load_published
 from gt.registry import ModelSpec
+from gt.resources import seen_from_here
 from gt.tokenizers import Tokenizer
 from gt.user_models import UserModel
 
@@ -114,15 +114,17 @@ class Subject:
         """A new model of the subject's kind in fp32, fresh from the seed, with its sabotage."""
         return self._ready(self._fresh())
 
-    def build_as(self, config: ModelConfig) -> nn.Module:
-        """A new model of another size, as `build` makes one of the subject's."""
+    def build_as(self, kind: ModelConfig | UserModel, vocab_size: int | None = None) -> nn.Module:
+        """A new model of another size, as `build` makes one of the subject's; one's own also for another vocabulary."""
         import torch
 
         from gt.models.build import build_model
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            return self._ready(build_model(config).float())
+            if isinstance(kind, UserModel):
+                return self._ready(kind.build(vocab_size or self.vocab_size).float())
+            return self._ready(build_model(kind).float())
 
     def _load(self) -> nn.Module:
         """The model with the weights of its checkpoint in fp32; a fresh one without."""
@@ -282,12 +284,11 @@ class Subject:
             "params": {"total": total, "non_embedding": non_embedding},
             "checkpoint": info
             and {
-                "path": _seen_from_here(info.path),
+                "path": seen_from_here(info.path),
                 "sha256": info.sha256,
                 "step": info.step,
                 "tokens": info.tokens,
-                # A folder with a configuration is one that `groundthink train` wrote, and says how.
-                "training": read_training(info.path) if isinstance(spec, ModelSpec) and info.path.is_dir() else None,
+                "training": self._training(info),
             },
             "tokenizer": {
                 "kind": self.tokenizer.kind if "tokenizer" in self.capabilities else "borrowed",
@@ -300,6 +301,15 @@ class Subject:
             "corpus": {"name": self.corpus.name, "sha256": self.corpus.sha256, "tokens": len(self.train_tokens)},
             "sabotage": self.plan.request.sabotage,
         }
+
+    def _training(self, info: CheckpointInfo) -> dict[str, Any] | None:
+        """How the checkpoint was trained, where that is recorded."""
+        spec = self.plan.spec
+        if isinstance(spec, UserModel):
+            record = user_models.read_record(info.path)
+            return None if record is None else record.training
+        # A folder with a configuration is one that `groundthink train` wrote, and says how.
+        return read_training(info.path) if isinstance(spec, ModelSpec) and info.path.is_dir() else None
 
     def environment(self) -> dict[str, Any]:
         """What the measurements ran on, JSON types only."""
@@ -335,9 +345,3 @@ def _parameter_counts(model: nn.Module) -> tuple[int, int]:
     tables = {id(module.weight): module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
     total = sum(parameter.numel() for parameter in model.parameters())
     return total, total - sum(table.numel() for table in tables.values())
-
-
-def _seen_from_here(path: Path) -> str:
-    """A path as one would give it: a scorecard need not say where its folder lies on a machine."""
-    here = Path.cwd()
-    return (path.relative_to(here) if path.is_relative_to(here) else path).as_posix()

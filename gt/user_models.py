@@ -15,6 +15,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
+
 from gt.models.published_config import KINDS
 
 if TYPE_CHECKING:
@@ -24,10 +26,45 @@ GROUP = "groundthink.models"
 OFFERABLE = frozenset({"states", "streaming", "generation", "two_components"})
 """Capabilities that a model of the user's own can have by itself."""
 
+RECORD = "training.json"
+
 _PUBLISHED = " or ".join(f"{kind}:PATH" for kind in KINDS)
 
 Factory = Callable[..., Any]
 F = TypeVar("F", bound=Factory)
+
+
+class TrainingRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a model of the user's own was trained, as `training.json` beside its weights says: its place on a ladder.
+
+    Attributes:
+        tokens: Tokens read in training.
+        training: Its settings. Runs whose settings agree, but for learning rate, steps, batch size and seed, are of one
+            recipe. `flop`, where it is there, is the compute of the training.
+        step: Optimiser steps.
+    """
+
+    tokens: int
+    training: dict[str, Any]
+    step: int | None = None
+
+
+def read_record(path: Path) -> TrainingRecord | None:
+    """The record in a checkpoint folder; None where there is none.
+
+    Raises:
+        ValueError: One line: it is not what it should be.
+    """
+    file = path / RECORD
+    if not file.is_file():
+        return None
+    try:
+        record = msgspec.json.decode(file.read_bytes(), type=TrainingRecord)
+    except (msgspec.MsgspecError, UnicodeDecodeError, OSError) as error:
+        raise ValueError(f"{file} is no record of a training: {error}") from None
+    if record.tokens <= 0 or not record.training:
+        raise ValueError(f"{file}: expected the tokens that were read and the settings, got none")
+    return record
 
 
 class NotAModuleError(TypeError, ValueError):
@@ -60,7 +97,36 @@ class UserModel:
     @property
     def capabilities(self) -> frozenset[str]:
         """What it may offer to the checks, as far as can be known before it is built."""
-        return OFFERABLE if self.declared is None else self.declared
+        offered = OFFERABLE if self.declared is None else self.declared
+        return offered | {"scales"} if len(self.family) > 1 else offered
+
+    @property
+    def family(self) -> dict[str, UserModel]:
+        """The models that were registered under one name with this one, by scale, the smallest first."""
+        from gt import registry
+
+        for family in _REGISTERED.values():
+            found = family.get(self.scale)
+            if found is not None and found.factory is self.factory:
+                return {scale: family[scale] for scale in registry.scales() if scale in family}
+        return {}
+
+    @property
+    def target_name(self) -> str:
+        """Its name as `module:factory@SCALE`, by which another process finds it.
+
+        Raises:
+            ValueError: If it has none, as a function inside another or one of a script.
+        """
+        if self.factory is None:
+            return f"{self.target}@{self.scale}"
+        module, name = (getattr(self.factory, key, "") for key in ("__module__", "__qualname__"))
+        if not module or module == "__main__" or not all(part.isidentifier() for part in name.split(".")):
+            raise ValueError(
+                f"{self.name} is built by {name or self.factory!r}, which no other process can import: define it at "
+                "the top of a module"
+            )
+        return f"{module}:{name}@{self.scale}"
 
     def build(self, vocab_size: int) -> nn.Module:
         """Call the factory.
@@ -96,7 +162,8 @@ class UserModel:
         return frozenset(found)
 
 
-_REGISTERED: dict[str, UserModel] = {}
+_REGISTERED: dict[str, dict[str, UserModel]] = {}
+"""By name in lower case and scale, the first one first."""
 
 
 def register_model(name: str, *, scale: str = "3.5M", capabilities: Collection[str] | None = None) -> Callable[[F], F]:
@@ -104,7 +171,9 @@ def register_model(name: str, *, scale: str = "3.5M", capabilities: Collection[s
 
     Args:
         name: Name on the command line, for example "mine" for `--model mine`.
-        scale: Scale whose requirements it must meet, unless the command line names another.
+        scale: Scale whose requirements it must meet, unless the command line names another. Larger and smaller models
+            of the same kind are registered under the same name with their scales: the first is meant where none is
+            named, and each foretells the cost of the next (check R1).
         capabilities: What it offers to the checks, of "states", "streaming", "generation" and "two_components"; by
             default what the `forward` of the built module takes.
 
@@ -128,10 +197,14 @@ def register_model(name: str, *, scale: str = "3.5M", capabilities: Collection[s
     )
 
     def register(factory: F) -> F:
-        before = _REGISTERED.get(name.lower())
+        family = _REGISTERED.setdefault(name.lower(), {})
+        before = family.get(model.scale)
         if before is not None and _source(before.factory) != _source(factory):
-            raise ValueError(f"two models are registered as {name!r}: {_source(before.factory)} and {_source(factory)}")
-        _REGISTERED[name.lower()] = replace(model, factory=factory)
+            raise ValueError(
+                f"two models are registered as {name!r} at {model.scale}: {_source(before.factory)} and "
+                f"{_source(factory)}; give each a name, or a scale, of its own"
+            )
+        family[model.scale] = replace(model, factory=factory)
         return factory
 
     return register
@@ -144,7 +217,7 @@ def _source(factory: Factory | None) -> str:
 
 def names() -> list[str]:
     """Names under which models of the user's own are known, by decorator or entry point."""
-    decorated = [model.own_name for model in _REGISTERED.values()]
+    decorated = [next(iter(family.values())).own_name for family in _REGISTERED.values()]
     return decorated + [entry.name for entry in entry_points(group=GROUP) if entry.name.lower() not in _REGISTERED]
 
 
@@ -166,7 +239,16 @@ def find(name: str, scale: str | None = None) -> UserModel | None:
     own_name, _, own_scale = name.strip().partition("@")
     if registry.is_shipped(own_name):
         return None
-    model = _REGISTERED.get(own_name.lower())
+    wanted = registry.one_scale(name, own_scale, scale)
+    family = _REGISTERED.get(own_name.lower(), {})
+    model = next(iter(family.values()), None)
+    if model is not None and wanted and len(family) > 1:
+        canonical = registry.canonical_scale(wanted, own_name)
+        if canonical not in family:
+            raise ValueError(
+                f"{model.own_name} is registered at {', '.join(family)}, got {canonical}: register it there"
+            )
+        return family[canonical]
     if model is None:
         entries = {entry.name.lower(): entry for entry in entry_points(group=GROUP)}
         entry = entries.get(own_name.lower())
@@ -176,7 +258,6 @@ def find(name: str, scale: str | None = None) -> UserModel | None:
             model = _imported(own_name, own_name)
         else:
             return None
-    wanted = registry.one_scale(name, own_scale, scale)
     return replace(model, scale=registry.canonical_scale(wanted, own_name)) if wanted else model
 
 
@@ -188,7 +269,8 @@ def _imported(own_name: str, target: str) -> UserModel:
         raise ValueError(f"unknown model {own_name!r}: {error}") from None
     except Exception:
         return UserModel(own_name=own_name, factory=None, target=target)
-    known = next((model for model in _REGISTERED.values() if model.factory is factory), None)
+    registered = (model for family in _REGISTERED.values() for model in family.values())
+    known = next((model for model in registered if model.factory is factory), None)
     return replace(known or UserModel(own_name=own_name, factory=factory), own_name=own_name)
 
 

@@ -11,8 +11,17 @@ from pytest_groundthink.verdict import Status
 ARCHITECTURE, CANARIES = "architecture stability", "canary performance"
 SCALING, RESOURCES = "scaling law fit", "resource prediction"
 
-Scored = tuple[int, list[str]]
-"""A score and what it rests on."""
+Scored = tuple[int | None, list[str]]
+"""A score and what it rests on; None where the row cannot apply to the kind of model."""
+
+
+def why_absent(card: Scorecard, category: Category) -> str:
+    """Why a row cannot apply to this kind of model, as its scorecard has it; empty where it applies.
+
+    Only a check that was asked for and found n/a says so: one without data or that was not run leaves nothing out.
+    """
+    result = card.check(category.applies_with)
+    return "" if result is None or result.applicable else f"{result.id}: {result.reason}"
 
 
 def architecture(card: Scorecard, category: Category) -> Scored:
@@ -53,8 +62,10 @@ def canaries(card: Scorecard, rule: ScaleRule, category: Category) -> Scored:
     return score, [f"mean of {', '.join(rates)}: {percent(mean)}"]
 
 
-def scaling(ladder: Ladder, fit: ScalingFit | None, category: Category) -> Scored:
+def scaling(card: Scorecard, ladder: Ladder, fit: ScalingFit | None, category: Category) -> Scored:
     """The power law over the ladder."""
+    if why := why_absent(card, category):
+        return None, [f"left out: {why}"]
     if fit is None:
         if ladder.lacks:
             return 0, [f"the subject is no rung of a ladder: {ladder.lacks}"]
@@ -88,6 +99,8 @@ def scaling(ladder: Ladder, fit: ScalingFit | None, category: Category) -> Score
 
 def resources(card: Scorecard, category: Category) -> Scored:
     """How far memory and step time of the next scale were mispredicted."""
+    if why := why_absent(card, category):
+        return None, [f"left out: {why}"]
     result = card.check(category.check)
     found = None if result is None else result.measured(category.metric)
     if result is None or found is None or found.value is None:

@@ -36,7 +36,7 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     created: str
     outcome: str | None
     total: float | None
-    categories: dict[str, int]
+    categories: dict[str, int | None]
 
 
 class Test(msgspec.Struct, frozen=True, kw_only=True):

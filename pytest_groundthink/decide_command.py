@@ -11,7 +11,7 @@ from gt.resources import fixtures_dir
 from pytest_groundthink import scorecard
 from pytest_groundthink.checks import CheckBook, load_checks
 from pytest_groundthink.decision import decide
-from pytest_groundthink.ladder import difference
+from pytest_groundthink.ladder import find_recorded, recorded
 from pytest_groundthink.rules import load_matrix, load_scales
 from pytest_groundthink.scorecard import Decision, Scorecard
 from pytest_groundthink.sealing import Integrity
@@ -97,6 +97,7 @@ def decide_files(
     given = read_given(paths, allow_edited)
     chosen = choose_subject(given, subject)
     card = chosen.card
+    ladder, missing = _recorded_ladder(given, chosen)
     rule = load_scales(fixtures_dir() / "scales.yaml").get(str(card.subject.scale))
     if rule is None:
         raise ValueError(
@@ -104,25 +105,48 @@ def decide_files(
             "--gt-scale"
         )
     book = load_checks(fixtures_dir() / "checks.yaml", checks)
-    others = [one.card for one in given if one is not chosen]
-    decision = decide(card, rule, load_matrix(fixtures_dir() / "decision.yaml"), book, others)
-    notes = _notes(given, chosen, book)
-    notes += [note for note in decision.notes if not any(known.endswith(note) for known in notes)]
-    return card, msgspec.structs.replace(decision, notes=tuple(notes))
+    others = [one.card for one in (*given, *ladder) if one is not chosen]
+    paths_by_card = {id(one.card): str(one.path) for one in (*given, *ladder)}
+    matrix = load_matrix(fixtures_dir() / "decision.yaml")
+    decision = decide(card, rule, matrix, book, others, lambda other: paths_by_card[id(other)])
+    notes = (*_notes(given, chosen, book), *missing, *decision.notes)
+    used = recorded({one.path: one.card for one in (*given, *ladder) if one is not chosen})
+    return card, msgspec.structs.replace(decision, notes=notes, ladder=used)
+
+
+def _recorded_ladder(given: Sequence[Given], chosen: Given) -> tuple[list[Given], list[str]]:
+    """Files that the run decided with and that were not given, and a line about those that are not what they were."""
+    files = chosen.card.decision.ladder if chosen.card.decision else ()
+    known = {one.card.content_sha256 for one in given}
+    ladder, lost = [], []
+    for file in files:
+        if file.sha256 in known:
+            continue
+        found = find_recorded(file, chosen.path.parent)
+        if isinstance(found, str):
+            lost.append(found)
+        else:
+            ladder.append(Given(*found, "intact", False))
+    if not lost:
+        return ladder, []
+    count = f"{len(lost)} of the {len(files)} scorecards"
+    return ladder, [
+        f"{chosen.path}: {count} that the run decided with are no longer what they were ({'; '.join(lost)}): "
+        "name them as they were"
+    ]
 
 
 def _notes(given: Sequence[Given], chosen: Given, book: CheckBook) -> list[str]:
-    """What a reader must know before the decision: edited files, other thresholds, and how the scorecards differ."""
+    """What a reader must know of the files before the decision: edits, other thresholds, what was cut short."""
     card = chosen.card
     notes = [f"{one.path}: {FLAGS[one.integrity]}; taken as it is" for one in given if one.integrity != "intact"]
     if card.provenance.thresholds.sha256 != book.sha256:
         notes.append(f"{chosen.path}: its checks were judged by other thresholds than those here")
-    recorded = card.decision.scaling.points if card.decision and card.decision.scaling else ()
-    if len(recorded) > len(given):
-        notes.append(f"{chosen.path}: the run decided with a ladder of {len(recorded)} runs: name its folder too")
+    points = card.decision.scaling.points if card.decision and card.decision.scaling else ()
+    if card.decision and not card.decision.ladder and len(points) > len(given):  # written before files were recorded
+        notes.append(f"{chosen.path}: the run decided with a ladder of {len(points)} runs: name its folder too")
     if not card.summary.complete:
         notes.append(f"{chosen.path}: the run was cut short")
-    notes += [f"{one.path}: {told}" for one in given if one is not chosen and (told := difference(card, one.card))]
     return notes
 
 
@@ -134,7 +158,7 @@ def told(card: Scorecard, decision: Decision) -> str:
         lines += ["These scorecards differ, or are not as they were written:", *_items(decision.notes), ""]
     lines.append(f"{decision.outcome}  {card.subject.label}  {decision.from_scale}{to}  total {decision.total:g}")
     for name, row in decision.categories.items():
-        lines.append(f"  {row.score} of 3  x {row.weight:g}  {name}: {'; '.join(row.evidence)}")
+        lines.append(f"  {row.shown:>6}  x {row.weight:g}  {name}: {'; '.join(row.evidence)}")
     sections = {"Blockers": decision.blockers, "Reasons": decision.reasons, "What would change it": decision.next_steps}
     for title, entries in sections.items():
         if entries:

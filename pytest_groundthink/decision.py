@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
+
+import msgspec
 
 from gt.resources import fixtures_dir
 from pytest_groundthink import categories as rows
 from pytest_groundthink.categories import ARCHITECTURE, CANARIES, RESOURCES, SCALING, percent, rate_of
 from pytest_groundthink.checks import CheckBook
-from pytest_groundthink.ladder import Ladder, build_ladder, fit_ladder
+from pytest_groundthink.ladder import Ladder, build_ladder, fit_ladder, short_name
 from pytest_groundthink.requirements import steps_of, unmet
 from pytest_groundthink.rules import Matrix, ScaleRule
 from pytest_groundthink.scaling import ScalingFit
@@ -21,11 +23,17 @@ BEST = 3
 
 
 def decide(
-    card: Scorecard, rule: ScaleRule, matrix: Matrix, book: CheckBook, others: Sequence[Scorecard] = ()
+    card: Scorecard,
+    rule: ScaleRule,
+    matrix: Matrix,
+    book: CheckBook,
+    others: Sequence[Scorecard] = (),
+    name: Callable[[Scorecard], str] = short_name,
 ) -> Decision:
     """Weigh a scorecard against what its scale requires.
 
-    What was not measured scores nothing and holds the decision where it is required: no default makes a GO.
+    What was not measured scores nothing and holds the decision where it is required: no default makes a GO. Only a
+    category that cannot apply to the kind of model is left out, and the reasons say so.
 
     Args:
         card: What was measured and judged.
@@ -33,26 +41,29 @@ def decide(
         matrix: Weights, levels and limits.
         book: Titles and remedies, and which checks exist.
         others: Scorecards of other scales and of other runs of the same recipe.
+        name: How the notes call these.
     """
     weights = matrix.categories
-    ladder = build_ladder(card, others, weights[SCALING].tokens_within)
+    ladder = build_ladder(card, others, weights[SCALING].tokens_within, name)
     fit = fit_ladder(card, ladder, rule)
     scored: dict[str, rows.Scored] = {
         ARCHITECTURE: rows.architecture(card, weights[ARCHITECTURE]),
         CANARIES: rows.canaries(card, rule, weights[CANARIES]),
-        SCALING: rows.scaling(ladder, fit, weights[SCALING]),
+        SCALING: rows.scaling(card, ladder, fit, weights[SCALING]),
         RESOURCES: rows.resources(card, weights[RESOURCES]),
     }
     categories = {
         name: CategoryScore(score=score, weight=weights[name].weight, evidence=tuple(evidence))
         for name, (score, evidence) in scored.items()
     }
+    if categories[SCALING].score is None:  # no scale of its kind can be required to lie on a line with others
+        rule = msgspec.structs.replace(rule, improvement=None, ladder=None)
     found = unmet(card, rule, book, matrix.stop_rate, weights[ARCHITECTURE].log_check, ladder, fit)
     outcome, total = conclude(categories, bool(found), matrix)
     blockers = [one.blocker for one in found]
     steps = [
         *steps_of(card, found, book),
-        *_ladder_steps(card, ladder, fit, matrix),
+        *(_ladder_steps(card, ladder, fit, matrix) if categories[SCALING].score is not None else ()),
         *_level_steps(categories, matrix, total),
     ]
     return Decision(
@@ -80,13 +91,18 @@ def _own_thresholds(card: Scorecard) -> list[str]:
 def conclude(categories: Mapping[str, CategoryScore], blocked: bool, matrix: Matrix) -> tuple[Outcome, float]:
     """The decision rule: outcome and weighted total.
 
+    Categories that cannot apply are left out: the sum of the others is scaled up to all weights, so that the limits
+    mean the same share of what can be reached.
+
     Args:
         categories: The scored rows of the matrix.
         blocked: Whether a requirement of the scale is unmet.
         matrix: The limits of GO and CAUTION.
     """
-    total = sum(category.score * category.weight for category in categories.values())
-    if blocked or total < matrix.caution or any(category.score == 0 for category in categories.values()):
+    weighed = [(row.score, row.weight) for row in categories.values() if row.score is not None]
+    share = sum(weight for _, weight in weighed) / sum(row.weight for row in categories.values())
+    total = sum(score * weight for score, weight in weighed) / share if share else 0.0
+    if blocked or total < matrix.caution or any(score == 0 for score, _ in weighed):
         return "HOLD", total
     return ("GO" if total >= matrix.go else "CAUTION"), total
 
@@ -114,17 +130,30 @@ def _reasons(
     if total < matrix.caution:
         reasons.append(f"the total of {total:g} is below {matrix.caution:g}")
     elif total < matrix.go:
-        weakest = min(categories, key=lambda name: categories[name].score)
+        weakest = min(categories, key=lambda name: BEST if (score := categories[name].score) is None else score)
         reasons.append(f"the total of {total:g} is below {matrix.go:g}: review {weakest} first")
     if not reasons:
         reasons.append(f"every requirement of {rule.name} is met and the total of {total:g} reaches {matrix.go:g}")
+    absent = [name for name, category in categories.items() if category.score is None]
+    if absent:
+        reached, possible = (
+            sum(row.weight * of(row.score) for row in categories.values() if row.score is not None)
+            for of in (int, lambda _: BEST)
+        )
+        reasons.append(
+            f"{' and '.join(absent)} cannot apply to this kind of model: {reached:g} of the {possible:g} that the "
+            f"others can reach stand for a total of {total:g}"
+        )
     return reasons
 
 
 def _ladder_steps(card: Scorecard, ladder: Ladder, fit: ScalingFit | None, matrix: Matrix) -> list[str]:
     """Which scales to measure until a ladder shows more than a trend."""
     if ladder.lacks:
-        return [f"scaling law: the subject is no rung ({ladder.lacks}): judge what groundthink train wrote"]
+        return [
+            f"scaling law: the subject is no rung ({ladder.lacks}): judge what groundthink train wrote, or say in "
+            "training.json beside the weights of your own model how it was trained"
+        ]
     own = ladder.runs[0].point
     missing = matrix.categories[SCALING].scales - len(ladder.scales)
     if missing > 0:
@@ -159,10 +188,14 @@ def _unmeasured(scale: str, measured: set[str]) -> list[str]:
 def _level_steps(categories: Mapping[str, CategoryScore], matrix: Matrix, total: float) -> list[str]:
     """What the categories lack until their sum is a GO."""
     steps = []
+    weights = sum(row.weight for row in categories.values())
+    weighed = sum(row.weight for row in categories.values() if row.score is not None)
     for name, category in categories.items():
-        if category.score < BEST and (category.score == 0 or total < matrix.go):
-            level = matrix.categories[name].levels[category.score + 1]
-            steps.append(f"{name} is {category.score}; {category.score + 1} (+{category.weight:g}) needs: {level}")
+        if category.score is None or category.score == BEST:
+            continue
+        if category.score == 0 or total < matrix.go:
+            level, gain = matrix.categories[name].levels[category.score + 1], category.weight * weights / weighed
+            steps.append(f"{name} is {category.score}; {category.score + 1} (+{gain:g}) needs: {level}")
     short = matrix.go - total
     if short > 0:
         steps.append(f"the total is {total:g}: GO needs {short:g} more")

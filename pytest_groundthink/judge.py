@@ -71,15 +71,15 @@ class Judge:
         self._record(Status.NODATA, reason, applicable=False)
         skip(self._item, reason)
 
-    def no_data(self, reason: str) -> NoReturn:
-        """Record that the check could not be measured."""
-        self._record(Status.NODATA, reason)
+    def no_data(self, reason: str, found: tuple[Measurement, ...] = ()) -> NoReturn:
+        """Record that the check could not be measured, and what was found all the same."""
+        self._record(Status.NODATA, reason, measurements=found)
         skip(self._item, reason)
 
     def raised(self, error: Exception) -> NoReturn:
         """Record an exception of the check: no data, with its text; an error unless the check said Unmeasurable."""
         if isinstance(error, Unmeasurable):
-            self.no_data(one_line(str(error)) or "the probe found nothing to measure")
+            self.no_data(one_line(str(error)) or "the probe found nothing to measure", error.found)
         text = one_line(str(error))
         reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
         context = self._item.stash.setdefault(CONTEXT, {})

@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 
 from gt.baseline import MAY_DIFFER
+from gt.resources import seen_from_here
 from pytest_groundthink import scorecard
 from pytest_groundthink.rules import ScaleRule
 from pytest_groundthink.scaling import LadderPoint, ScalingFit, fit_scaling
-from pytest_groundthink.scorecard import Scorecard
+from pytest_groundthink.scorecard import LadderFile, Scorecard
 
 FOLDER = "ladder"
 LOSS_CHECK, LOSS_METRIC = "L2", "valid_loss"
@@ -40,7 +41,7 @@ class Ladder(msgspec.Struct, frozen=True, kw_only=True):
             the subject itself tells too little. The subject is the first, or where it was trained for longer than all
             others, another at its scale.
         left_out: Other scorecards, each with why.
-        notes: In what runs that were kept differ from the subject.
+        notes: In what runs that were kept differ from the subject, in a line.
         proportional: Whether tokens grow with parameters, rather than being the same.
         stood_in_for: Whether another run stands for the subject.
         lacks: Why the subject is no rung.
@@ -63,32 +64,67 @@ class Ladder(msgspec.Struct, frozen=True, kw_only=True):
         return [run for run in self.runs if run.point.scale == scale]
 
 
-def read_ladder(paths: Iterable[Path], *, allow_edited: bool = False) -> list[Scorecard]:
-    """The scorecards in files and folders.
+def read_ladder(paths: Iterable[Path]) -> dict[Path, Scorecard]:
+    """The scorecards in files and folders, by file.
 
     Raises:
         ValueError: One line: a path does not exist, a folder has none, or a file is none.
     """
-    cards: list[Scorecard] = []
+    cards: dict[Path, Scorecard] = {}
     for path in paths:
         files = sorted(path.glob("*.json")) if path.is_dir() else [path]
         if not files:
             raise ValueError(f"{path}: has no scorecard (*.json): give files, or a folder of them")
-        cards += [scorecard.read(file, allow_edited=allow_edited) for file in files]
+        cards |= {file: scorecard.read(file) for file in files}
     return cards
 
 
-def build_ladder(card: Scorecard, others: Sequence[Scorecard], tokens_within: float) -> Ladder:
+def recorded(cards: Mapping[Path, Scorecard]) -> tuple[LadderFile, ...]:
+    """What a decision keeps of the files of its ladder."""
+    return tuple(LadderFile(path=seen_from_here(file), sha256=card.content_sha256) for file, card in cards.items())
+
+
+def find_recorded(file: LadderFile, folder: Path) -> tuple[Path, Scorecard] | str:
+    """A scorecard of a recorded ladder where it is still what it was, or what became of it.
+
+    Args:
+        file: As the decision has it.
+        folder: That of the decision's own scorecard: paths are looked up from here and from there.
+    """
+    places = [place for place in (Path(file.path), folder / file.path) if place.is_file()]
+    for place in places:
+        try:
+            card = scorecard.read(place)
+        except ValueError:
+            continue
+        if card.content_sha256 == file.sha256:
+            return place, card
+    return f"{file.path} {'has changed' if places else 'is not there'}"
+
+
+def short_name(card: Scorecard) -> str:
+    """Label and the beginning of the hash of the weights."""
+    weights = str((card.subject.checkpoint or {}).get("sha256") or "no weights")[:8]
+    return f"{card.subject.label} ({weights})"
+
+
+def build_ladder(
+    card: Scorecard,
+    others: Sequence[Scorecard],
+    tokens_within: float,
+    name: Callable[[Scorecard], str] = short_name,
+) -> Ladder:
     """The ladder that a scorecard belongs to.
 
     Args:
         card: The subject's.
         others: At other scales, or of other runs; the subject itself among them is not counted twice.
         tokens_within: Share by which tokens, or tokens for each parameter, may differ.
+        name: How the others are called where they differ.
     """
     own, problem = _run(card)
     if own is None:
-        return Ladder(left_out=tuple(f"{_name(other)}: the subject is no rung" for other in others), lacks=problem)
+        return Ladder(left_out=tuple(f"{short_name(other)}: the subject is no rung" for other in others), lacks=problem)
     kept: list[tuple[Run, Scorecard]] = [(own, card)]
     left_out: list[str] = []
     for other in others:
@@ -97,7 +133,7 @@ def build_ladder(card: Scorecard, others: Sequence[Scorecard], tokens_within: fl
             continue
         problem = problem or "; ".join(_unlike(card, other))
         if run is None or problem:
-            left_out.append(f"{_name(other)}: {problem}")
+            left_out.append(f"{short_name(other)}: {problem}")
         else:
             kept.append((run, other))
     runs, proportional = _same_tokens([run for run, _ in kept], tokens_within)
@@ -110,13 +146,13 @@ def build_ladder(card: Scorecard, others: Sequence[Scorecard], tokens_within: fl
     for run, other in kept[1:]:
         if run not in runs:
             left_out.append(
-                f"{_name(other)}: trained on {run.point.tokens:,} tokens for {own.point.tokens:,}, which is neither as "
-                "many nor as many for each parameter"
+                f"{short_name(other)}: trained on {run.point.tokens:,} tokens for {own.point.tokens:,}, "
+                "which is neither as many nor as many for each parameter"
             )
     return Ladder(
         runs=tuple(runs),
         left_out=tuple(left_out),
-        notes=(*notes, *(note for run, other in kept[1:] if run in runs and (note := difference(card, other)))),
+        notes=(*notes, *_told_differences(card, [other for run, other in kept[1:] if run in runs], name)),
         proportional=proportional,
         stood_in_for=own not in runs,
     )
@@ -132,14 +168,22 @@ def fit_ladder(card: Scorecard, ladder: Ladder, rule: ScaleRule) -> ScalingFit |
     return fit_scaling([run.point for run in ladder.runs], _next(card, ladder, rule), note)
 
 
-def difference(card: Scorecard, other: Scorecard) -> str:
-    """In what a scorecard that may be compared still differs from the subject's; empty where in nothing of note."""
+def _told_differences(card: Scorecard, others: Sequence[Scorecard], name: Callable[[Scorecard], str]) -> Sequence[str]:
+    """One line that counts and names the scorecards in what they differ from the subject's; none where in nothing."""
+    by_aspect: dict[str, list[str]] = {}
+    for other in others:
+        for what, of in _ASPECTS.items():
+            if (ours := of(card)) != (theirs := of(other)):
+                by_aspect.setdefault(f"{what} {_short(theirs)} for {_short(ours)}", []).append(name(other))
+    by_names: dict[tuple[str, ...], list[str]] = {}
+    for aspect, names in by_aspect.items():
+        by_names.setdefault(tuple(names), []).append(aspect)
     told = [
-        f"{what} {_short(theirs)} for {_short(ours)}"
-        for what, of in _ASPECTS.items()
-        if (ours := of(card)) != (theirs := of(other))
+        (f"{len(names)} runs ({', '.join(names)}) have" if len(names) > 1 else f"{names[0]} has")
+        + f" {', '.join(aspects)}"
+        for names, aspects in by_names.items()
     ]
-    return f"{_name(other)} has {', '.join(told)}" if told else ""
+    return ["; ".join(told)] if told else []
 
 
 _ASPECTS: dict[str, Callable[[Scorecard], Any]] = {
@@ -248,11 +292,6 @@ def _kind(card: Scorecard) -> str:
 
 def _hash(section: Mapping[str, Any] | None) -> Any:
     return (section or {}).get("sha256")
-
-
-def _name(card: Scorecard) -> str:
-    weights = str((card.subject.checkpoint or {}).get("sha256") or "no weights")[:8]
-    return f"{card.subject.label} ({weights})"
 
 
 def _short(value: Any) -> str:

@@ -84,10 +84,15 @@ class ScaleRule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Category(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One row of the decision matrix; see `decision.yaml`."""
+    """One row of the decision matrix; see `decision.yaml`.
+
+    Attributes:
+        applies_with: The row is left out where this check does not apply to the kind of model; empty: never.
+    """
 
     weight: float
     levels: tuple[str, str, str, str]
+    applies_with: str = ""
     fails: frozenset[str] = frozenset()
     warns: frozenset[str] = frozenset()
     smooth_warns: int = 0

@@ -209,17 +209,34 @@ def _derived(checks: Sequence[CheckResult], ids: Sequence[str]) -> DerivedScore 
 
 
 class CategoryScore(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of the decision matrix: 0-3, its weight, and what the score rests on."""
+    """One row of the decision matrix: 0-3, its weight, and what the score rests on.
 
-    score: int
+    `score` is null where the row cannot apply to the kind of model: it is left out of the total.
+    """
+
+    score: int | None
     weight: float
     evidence: tuple[str, ...]
+
+    @property
+    def shown(self) -> str:
+        """The score in words."""
+        return "n/a" if self.score is None else f"{self.score} of 3"
+
+
+class LadderFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A scorecard that a decision took into account: its file as seen from the run, and its `content_sha256`."""
+
+    path: str
+    sha256: str
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the subject's scale may be left behind, and why.
 
-    `next_steps` says what would change the answer, `notes` how the scorecards that it rests on differ.
+    `total` is the weighted sum of the categories, scaled up to all weights where some cannot apply.
+    `next_steps` says what would change the answer, `notes` how the scorecards that it rests on differ, and `ladder`
+    which files these were.
     """
 
     outcome: Literal["GO", "CAUTION", "HOLD"]
@@ -232,6 +249,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     next_steps: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     scaling: ScalingFit | None = None
+    ladder: tuple[LadderFile, ...] = ()
 
 
 class Scorecard(msgspec.Struct, frozen=True, kw_only=True):

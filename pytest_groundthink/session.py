@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from gt.resources import fixtures_dir
@@ -17,7 +18,7 @@ from pytest_groundthink.checks import Check, CheckBook, load_checks
 from pytest_groundthink.collector import Collector, case_id
 from pytest_groundthink.decision import decide
 from pytest_groundthink.judge import CONTEXT, Context, Judge, attach_context
-from pytest_groundthink.ladder import FOLDER, read_ladder
+from pytest_groundthink.ladder import FOLDER, read_ladder, recorded
 from pytest_groundthink.options import Settings, selects
 from pytest_groundthink.progress import Progress
 from pytest_groundthink.provenance import provenance
@@ -293,13 +294,13 @@ class JudgingSession:
             plans[label] = plan
         return plans
 
-    def _ladder(self, plan: SubjectPlan) -> list[Scorecard]:
-        """Scorecards of other scales and runs: those given, or those in the folder of the checkpoint."""
+    def _ladder(self, plan: SubjectPlan) -> dict[Path, Scorecard]:
+        """Scorecards of other scales and runs by file: those given, or those in the folder of the checkpoint."""
         if self.settings.ladder:
             return read_ladder(self.settings.ladder)
         checkpoint = plan.checkpoint
         if checkpoint is None or not (checkpoint.path / FOLDER).is_dir():
-            return []
+            return {}
         return read_ladder([checkpoint.path / FOLDER])
 
     def _card(self, label: str, reported: int, *, complete: bool) -> Scorecard:
@@ -321,8 +322,9 @@ class JudgingSession:
         rule = self.rule(label)
         if rule is None or not (self.graduating or collected >= set(rule.required) & self.book.checks.keys()):
             return card
-        decision = decide(card, rule, self.matrix, self.book, self.ladders[label])
-        return scorecard.decided(card, decision)
+        ladder = self.ladders[label]
+        decision = decide(card, rule, self.matrix, self.book, list(ladder.values()))
+        return scorecard.decided(card, msgspec.structs.replace(decision, ladder=recorded(ladder)))
 
     def _calls_for_failure(self) -> bool:
         checks = [check for card in self.cards.values() for check in card.checks]

@@ -19,6 +19,8 @@ TIERS = ("minimal", "standard", "extended")
 
 CAPABILITIES = {
     "kernels": "operators with kernels of this project",
+    "scales": "other scales of its kind",
+    "recipe": "training by groundthink train, which could train others alike",
     "states": "recurrent states",
     "two_components": "an RWKV and a Mamba component",
     "streaming": "continuing from a state",

@@ -6,6 +6,7 @@ Run as `python -m gt.bench.peak` it is that process: a request as JSON on standa
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ from gt.subject import SubjectRequest, load_subject, plan_subject
 from gt.tokenizers import Tokenizer
 from gt.training.mini import CLIP, LR
 from gt.training.optim import make_optimizer, train_step
+from gt.user_models import UserModel
 
 STEPS = 3  # gradients of the step before are there from the second on
 WARMUP_MODEL, WARMUP_VOCAB_SIZE = "GF@TINY", 64  # both mixers; small beside what is measured
@@ -31,7 +33,8 @@ WARMUP_MODEL, WARMUP_VOCAB_SIZE = "GF@TINY", 64  # both mixers; small beside wha
 class PeakRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What to measure: training steps of a subject's model at a batch size and length, on so many threads.
 
-    With `config`, a fresh model of that configuration takes the place of the subject's.
+    With `config`, a fresh model of that configuration takes the place of the subject's; with `own_vocab_size`, a
+    fresh model of the user's own for that vocabulary.
     """
 
     subject: SubjectRequest
@@ -39,6 +42,7 @@ class PeakRequest(msgspec.Struct, frozen=True, kw_only=True):
     length: int
     threads: int
     config: ModelConfig | None = None
+    own_vocab_size: int = 0
 
 
 class Peak(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,8 +74,14 @@ def measure(request: PeakRequest, device_type: str) -> Peak:
         finally:
             gc.collect()
             torch.cuda.empty_cache()
+    # Modules of the user's are found where this process finds them.
+    places = os.pathsep.join(filter(None, sys.path))
     done = subprocess.run(
-        [sys.executable, "-m", "gt.bench.peak"], input=msgspec.json.encode(request), capture_output=True, check=False
+        [sys.executable, "-m", "gt.bench.peak"],
+        input=msgspec.json.encode(request),
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": places},
     )
     if done.returncode < 0:
         raise PeakError(f"does not fit: the process was killed (signal {-done.returncode}), probably for its memory")
@@ -110,11 +120,16 @@ def _warm_up(tokenizer: Path) -> None:
 
 
 def _train(request: PeakRequest) -> None:
-    if request.config is None:
+    device = torch.device(device_name(request.subject.device))
+    if request.own_vocab_size:
+        own = plan_subject(request.subject).spec
+        if not isinstance(own, UserModel):
+            raise ValueError(f"own_vocab_size was given for {own.name}: expected a model of the user's own")
+        model, vocab_size = own.build(request.own_vocab_size).float().eval().to(device), request.own_vocab_size
+    elif request.config is None:
         subject = load_subject(plan_subject(request.subject), lambda done, total, note: None)
         model, vocab_size, device = subject.model, subject.tokenizer.vocab_size, subject.device
     else:
-        device = torch.device(device_name(request.subject.device))
         model, vocab_size = build_model(request.config).float(), request.config.vocab_size
         if request.subject.sabotage is not None:
             plant(request.subject.sabotage, model)

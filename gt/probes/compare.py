@@ -66,3 +66,31 @@ def over_texts(count: int, figure: Callable[[list[int]], float]) -> Interval:
     every = list(range(count))
     without = [figure([other for other in every if other != text]) for text in every] if count > 1 else [math.nan]
     return jackknife_interval(figure(every), without)
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Median and its 95% interval between two order statistics, whatever the distribution of the values.
+
+    The narrowest pair of ranks k and n + 1 - k is taken that leaves at most 2.5% to each side; with fewer than six
+    values there is none, and the ends are NaN. An extreme of a sample has no such interval: resampled, it can only come
+    out as one of the most extreme values that were seen.
+
+    Source:
+        Conover 1999, Practical Nonparametric Statistics, 3rd ed., section 3.2. On the extremes: Davison and Hinkley
+        1997, Bootstrap Methods, section 2.6.
+
+    Raises:
+        ValueError: If there are no values.
+    """
+    ordered = sorted(values)
+    count = len(ordered)
+    if not count:
+        raise ValueError("values: got none, expected at least 1")
+    median = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
+    outside, tail = 0, 0.0
+    while True:
+        tail += math.comb(count, outside) / 2**count
+        if tail > 0.025:
+            break
+        outside += 1
+    return (median, ordered[outside - 1], ordered[-outside]) if outside else (median, math.nan, math.nan)

@@ -43,8 +43,12 @@ def dependency(subject: Subject) -> tuple[Measurement, ...]:
     Blocks of 64 target tokens lie at equal distances in the validation text, and every context length scores all of
     them: from a start without a state, the model reads what precedes a target, and nothing else. A context of C means
     at most C tokens and more than 7/8 of C. Intervals are bootstrapped over blocks, the same ones at every length.
+
+    Raises:
+        Unmeasurable: If four times the claimed context cannot be read, because the text is too short or the model has
+            too few positions; with what shorter contexts came to, where the claimed one can be.
     """
-    blocks, contexts, claimed, note = _layout(subject)
+    blocks, contexts, claimed, lacks = _layout(subject)
     total = sum(_tokens(context, len(blocks)) for context in contexts)
     losses: list[list[float]] = []
     done = 0
@@ -70,7 +74,7 @@ def dependency(subject: Subject) -> tuple[Measurement, ...]:
         estimate(
             "context_benefit",
             lambda rows: 1 - rows[:, at[LONG]] / rows[:, at[SHORT]],
-            note="; ".join(filter(None, (f"PPL at {by_context} tokens", note))),
+            note=f"PPL at {by_context} tokens",
             detail={"curve": curve, "claimed": claimed},
         ),
         estimate(
@@ -80,15 +84,14 @@ def dependency(subject: Subject) -> tuple[Measurement, ...]:
         ),
         measured("loss", means[at[claimed]], unit="nats", n=len(blocks), ci95=_interval(resampled[:, at[claimed]])),
     ]
-    if BEYOND * claimed in at:
-        found.append(
-            estimate(
-                "degradation",
-                lambda rows: np.exp(rows[:, at[BEYOND * claimed]] - rows[:, at[claimed]]),
-                note=f"{BEYOND * claimed:,} against {claimed:,} tokens",
-            )
-        )
-    return tuple(found)
+    if lacks:
+        raise Unmeasurable(lacks, found)
+    degradation = estimate(
+        "degradation",
+        lambda rows: np.exp(rows[:, at[BEYOND * claimed]] - rows[:, at[claimed]]),
+        note=f"{BEYOND * claimed:,} against {claimed:,} tokens",
+    )
+    return (*found, degradation)
 
 
 def long_stream(subject: Subject) -> tuple[Measurement, ...]:
@@ -180,26 +183,26 @@ def _keep(entry: Resumable, losses: dict[str, list[float]], read: int, stream: S
 
 
 def _layout(subject: Subject) -> tuple[list[int], list[int], int, str]:
-    """Where target blocks begin, the context lengths, the claimed one, and what limits them."""
+    """Where target blocks begin, the context lengths, the claimed one, and what is too short for the longest."""
     claimed = subject.claimed_context
     contexts = [SHORT]
     while contexts[-1] < BEYOND * claimed:
         contexts.append(contexts[-1] * 2)
-    note = ""
-    limit = subject.longest_text
-    if limit is not None and limit < contexts[-1]:
-        contexts = [context for context in contexts if context <= limit]
-        note = f"{limit:,} learned positions: no longer text can be read"
-    room = len(subject.valid_tokens) - FEWEST_BLOCKS * TARGETS
-    if room < contexts[-1]:
-        contexts = [context for context in contexts if context <= room]
-        note = f"the validation text of {len(subject.valid_tokens):,} tokens has no room for more"
-    if not contexts or contexts[-1] < max(claimed, LONG):
-        raise Unmeasurable(
-            f"the validation text has {len(subject.valid_tokens):,} tokens, needed are "
-            f"{max(claimed, LONG) + FEWEST_BLOCKS * TARGETS:,}: give more text"
+    needed, least = contexts[-1], max(claimed, LONG)
+    tokens, positions = len(subject.valid_tokens), subject.longest_text
+    room = tokens - FEWEST_BLOCKS * TARGETS
+    lacks = []
+    if positions is not None and positions < needed:
+        lacks.append(f"the model has {positions:,} positions, needed are {needed:,}")
+    if room < needed:
+        lacks.append(
+            f"the validation text has {tokens:,} tokens, needed are {needed + tokens - room:,}: give more text"
         )
-    return _blocks(subject, contexts[-1]), contexts, claimed, note
+    contexts = [context for context in contexts if context <= min(room, needed if positions is None else positions)]
+    told = f"{BEYOND} times the claimed context of {claimed:,} tokens cannot be read: {' and '.join(lacks)}"
+    if not contexts or contexts[-1] < least:
+        raise Unmeasurable(told)
+    return _blocks(subject, contexts[-1]), contexts, claimed, told if lacks else ""
 
 
 def _blocks(subject: Subject, context: int) -> list[int]:

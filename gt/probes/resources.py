@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,79 +14,61 @@ import numpy.typing as npt
 import torch
 
 from gt import registry
-from gt.bench.memory import available_memory, predict, too_large
+from gt.bench.memory import available_memory, too_large
 from gt.bench.peak import PeakError, PeakRequest, measure
 from gt.cache import remembered
-from gt.kernels import BACKENDS, resolve
 from gt.measurement import Measurement, Unmeasurable, measured
-from gt.models.config import ModelConfig, flops_per_token, parameter_counts
+from gt.models.config import ModelConfig
+from gt.probes.compare import median_interval
+from gt.probes.step_sizes import Cell, Kind, OwnCell, peak_of_step, sizes_of
 from gt.registry import ModelSpec
 from gt.training.mini import BATCH_SIZE, CLIP, LENGTH, LR
 from gt.training.optim import captured_step, make_optimizer, train_step
+from gt.user_models import UserModel
 
 if TYPE_CHECKING:
     from gt.subject import Subject
 
 MIB = 2**20
-LEAST_REPEATS, MOST_REPEATS = 3, 8
+LEAST_REPEATS, MOST_REPEATS = 6, 8  # fewer than six have no interval of their median
 BUDGET_S = 8.0
-RESAMPLES = 200
 
 Array = npt.NDArray[np.float64]
-
-
-class Cell(msgspec.Struct, frozen=True):
-    """A model and a number of sequences whose training step is timed."""
-
-    config: ModelConfig
-    batch: int
-
-    @property
-    def costs(self) -> list[float]:
-        """What the time of a step is made of, a term for each coefficient that is fitted.
-
-        The step itself, operations of each layer, numbers that go through memory for each token, arithmetic, and
-        parameters to update.
-        """
-        config, tokens = self.config, self.batch * LENGTH
-        return [
-            1.0,
-            float(config.num_layers),
-            float(tokens * config.num_layers * config.hidden_size),
-            float(tokens * flops_per_token(config)),
-            float(parameter_counts(config)[0]),
-        ]
 
 
 def next_scale(subject: Subject) -> tuple[Measurement, ...]:
     """R1: what the next scale needs for a training step (AdamW, fp32, B8 T64), foretold and measured.
 
-    Memory is the formula of `gt.bench.memory` and what this scale needed beyond it. Step time is a sum of costs, whose
-    coefficients (none negative) are fitted to steps of this scale's model whole, at half its depth, at half its width
-    and with half the batch. Then a few steps of the next scale's model, freshly initialised, are made. On a CPU the
-    time is that of the processor in one thread, so that other work on the machine does not enter it; of several
-    repeats the shortest counts. The interval is bootstrapped over repeats. At the largest scale, the one before it
-    predicts it.
+    Memory is a formula (`peak_of_step`) and what this scale needed beyond it. Step time is a sum of costs, whose
+    coefficients (none negative) are fitted to steps of this scale's model: of ours whole, at half its depth, at half
+    its width and with half the batch; of one's own with half the vocabulary and half the batch, and of every smaller
+    scale that is registered. Then a few steps of the next scale's model, freshly initialised, are made. On a CPU the
+    time is that of the processor in one thread, so that other work on the machine does not enter it.
+
+    Every repeat times all sizes in turn and foretells on its own. The median of their errors counts, with the interval
+    between order statistics (`median_interval`): a shortest time has none. At the largest scale, the one
+    before it predicts it.
 
     Raises:
-        Unmeasurable: If the subject is of no scale that another follows, or the next one does not fit this machine.
+        Unmeasurable: If nothing larger of its kind is known, or the next scale does not fit this machine.
     """
     (record, _), cached = remembered(
         subject, "next-scale", lambda: (_measure(subject), {}), batch=BATCH_SIZE, length=LENGTH
     )
     memory, step = record["memory"], record["step"]
     memory_error = memory["measured"] / memory["predicted"] - 1
-    step_error = step["measured"] / step["predicted"] - 1
-    worst = [max(abs(memory_error), abs(error)) for error in step["resampled"]]
+    step_error, low, high = median_interval(step["errors"])
+    # The larger of two sizes: where the interval of one contains 0, its size may be 0.
+    nearest = 0.0 if low <= 0 <= high else min(abs(low), abs(high))
+    ends = [max(abs(memory_error), one) for one in (nearest, max(abs(low), abs(high)))]
     names = f"{record['from']} -> {record['to']}"
-    low, high = (float(end) for end in np.percentile(step["resampled"], [2.5, 97.5]))
     note = f"{names}, batch {BATCH_SIZE}, length {LENGTH}: memory {memory_error:+.1%}, step time {step_error:+.1%}"
     found = (
         measured(
             "worst_error",
             max(abs(memory_error), abs(step_error)),
             n=record["repeats"],
-            ci95=(float(np.percentile(worst, 2.5)), float(np.percentile(worst, 97.5))),
+            ci95=None if math.isnan(low) else (ends[0], ends[1]),
             note=note,
             detail=record,
         ),
@@ -101,57 +84,69 @@ def next_scale(subject: Subject) -> tuple[Measurement, ...]:
 
 @torch.enable_grad()
 def _measure(subject: Subject) -> dict[str, Any]:
-    spec, own = subject.plan.spec, subject.plan.config
-    if not isinstance(spec, ModelSpec) or not isinstance(own, ModelConfig):
-        raise Unmeasurable(f"no larger model of the kind of {spec.name} is known")
-    fitted, predicted = registry.neighbouring_scales(spec.scale)
-    this, following = (
-        registry.resolve(spec.variant.name, scale).config(own.vocab_size) for scale in (fitted, predicted)
-    )
+    this, following, smaller = _kinds(subject)
     memory = _memory(subject, this, following)
-    cells = [*_cells(this), Cell(following, BATCH_SIZE)]
+    cells = [*_cells(subject, (this, *smaller)), *_cells(subject, (following,))[:1]]
     seconds, clock = _times(subject, cells)
-    costs = np.array([cell.costs for cell in cells])
-    generator = np.random.default_rng(subject.seed)
-    repeats = len(seconds)
-    errors = []
-    for _ in range(RESAMPLES):
-        drawn = seconds[generator.integers(repeats, size=repeats)].min(axis=0)
-        errors.append(float(drawn[-1] / _foretell(costs, drawn) - 1))
-    shortest = seconds.min(axis=0)
+    costs = np.array([cell.costs(LENGTH) for cell in cells])
+    foretold = [_foretell(costs, row) for row in seconds]
     return {
-        "from": fitted,
-        "to": predicted,
-        "repeats": repeats,
+        "from": this.scale,
+        "to": following.scale,
+        "repeats": len(seconds),
         "memory": memory,
         "step": {
-            "predicted": _foretell(costs, shortest),
-            "measured": float(shortest[-1]),
-            "resampled": errors,
+            "predicted": float(np.median(foretold)),
+            "measured": float(np.median(seconds[:, -1])),
+            "errors": [float(row[-1] / ahead - 1) for row, ahead in zip(seconds, foretold, strict=True)],
             "clock": clock,
-            "cells": [
-                {
-                    "layers": cell.config.num_layers,
-                    "hidden": cell.config.hidden_size,
-                    "batch": cell.batch,
-                    "s": float(s),
-                }
-                for cell, s in zip(cells, shortest, strict=True)
-            ],
+            "cells": [{**cell.told, "s": float(s)} for cell, s in zip(cells, np.median(seconds, axis=0), strict=True)],
         },
     }
 
 
-def _cells(config: ModelConfig) -> list[Cell]:
-    """This scale's model, half its depth, half its width, and both, each with the whole batch and with half."""
-    shallow, narrow = max(1, config.num_layers // 2), max(1, config.num_heads // 2)
-    width = narrow * config.head_dim
-    return [
-        Cell(msgspec.structs.replace(config, num_layers=layers, hidden_size=hidden, num_heads=heads), batch)
-        for layers in (config.num_layers, shallow)
-        for hidden, heads in ((config.hidden_size, config.num_heads), (width, narrow))
-        for batch in (BATCH_SIZE, BATCH_SIZE // 2)
-    ]
+def _kinds(subject: Subject) -> tuple[Kind, Kind, tuple[UserModel, ...]]:
+    """The model to fit on, the one to foretell, and smaller ones of the user's that may be fitted on too."""
+    spec, config = subject.plan.spec, subject.plan.config
+    if isinstance(spec, ModelSpec) and isinstance(config, ModelConfig):
+        fitted, ahead = (
+            registry.resolve(spec.variant.name, scale).config(config.vocab_size)
+            for scale in registry.neighbouring_scales(spec.scale)
+        )
+        return fitted, ahead, ()
+    family = spec.family if isinstance(spec, UserModel) else {}
+    if len(family) < 2:
+        raise Unmeasurable(f"no larger model of the kind of {spec.name} is known")
+    this, following = (family[scale] for scale in registry.neighbouring_scales(spec.scale, list(family)))
+    sizes = [sizes_of(subject.build_as(model)).params for model in (this, following)]
+    if sizes[0] >= sizes[1]:
+        raise Unmeasurable(
+            f"{following.name} has {sizes[1]:,} parameters and {this.name} {sizes[0]:,}: register a larger model for it"
+        )
+    known = list(family)
+    return this, following, tuple(family[scale] for scale in known[: known.index(this.scale)])
+
+
+def _cells(subject: Subject, kinds: Sequence[Kind]) -> list[Cell | OwnCell]:
+    """The sizes to time of each model, the first of them the whole.
+
+    Of ours half its depth, half its width, and both; of one's own half its vocabulary. Each with half the batch too.
+    """
+    found: list[Cell | OwnCell] = []
+    for kind in kinds:
+        if isinstance(kind, ModelConfig):
+            shallow, narrow = max(1, kind.num_layers // 2), max(1, kind.num_heads // 2)
+            found += [
+                Cell(msgspec.structs.replace(kind, num_layers=layers, hidden_size=hidden, num_heads=heads), batch)
+                for layers in (kind.num_layers, shallow)
+                for hidden, heads in ((kind.hidden_size, kind.num_heads), (narrow * kind.head_dim, narrow))
+                for batch in (BATCH_SIZE, BATCH_SIZE // 2)
+            ]
+            continue
+        for vocab_size in (subject.vocab_size, subject.vocab_size // 2):
+            sizes = sizes_of(subject.build_as(kind, vocab_size))
+            found += [OwnCell(kind, vocab_size, batch, sizes) for batch in (BATCH_SIZE, BATCH_SIZE // 2)]
+    return found
 
 
 def _foretell(costs: Array, seconds: Array) -> float:
@@ -171,7 +166,7 @@ def _foretell(costs: Array, seconds: Array) -> float:
     return best
 
 
-def _times(subject: Subject, cells: Sequence[Cell]) -> tuple[Array, str]:
+def _times(subject: Subject, cells: Sequence[Cell | OwnCell]) -> tuple[Array, str]:
     """Seconds of a training step, [repeats, cells], all cells in turn; and what was read to tell them."""
     on_gpu = subject.device.type == "cuda"
     clock = time.perf_counter if on_gpu else time.process_time
@@ -204,52 +199,58 @@ def _rows(subject: Subject, steps: Sequence[Callable[[], object]], clock: Callab
     return rows
 
 
-def _step(subject: Subject, cell: Cell) -> Callable[[], object]:
-    model = subject.build_as(cell.config)
+def _step(subject: Subject, cell: Cell | OwnCell) -> Callable[[], object]:
+    model = cell.build(subject)
     optimizer = make_optimizer(model, LR)
     generator = torch.Generator().manual_seed(subject.seed)
 
     def tokens_BT() -> torch.Tensor:
         shape = (cell.batch, LENGTH + 1)
-        return torch.randint(cell.config.vocab_size, shape, generator=generator).to(subject.device)
+        return torch.randint(cell.vocab_size, shape, generator=generator).to(subject.device)
 
-    if subject.device.type == "cuda":
+    if subject.device.type == "cuda" and isinstance(cell, Cell):  # another's model may do what no graph can hold
         step = captured_step(model, optimizer, tokens_BT(), CLIP)
         return lambda: step(tokens_BT())
     return lambda: train_step(model, optimizer, tokens_BT(), CLIP, halves=False)
 
 
-def _memory(subject: Subject, this: ModelConfig, following: ModelConfig) -> dict[str, Any]:
+def _memory(subject: Subject, this: Kind, following: Kind) -> dict[str, Any]:
     """Bytes at the peak of a step of the next scale, foretold and measured.
 
     What comes on top of what tensors hold (scratch of kernels, arenas of threads) hardly depends on the scale.
     """
-    backends = {op: resolve(op, subject.device.type).backend.name for op in BACKENDS}
-    formula = [predict(config, BATCH_SIZE, LENGTH, "float32", backends) for config in (this, following)]
-    if formula[0] is None or formula[1] is None:
-        raise Unmeasurable(f"there is no formula of the memory of {subject.plan.spec.name}")
+    formula = [peak_of_step(subject, kind, BATCH_SIZE, LENGTH) for kind in (this, following)]
     room = torch.cuda.mem_get_info()[0] if subject.device.type == "cuda" else available_memory()
-    unfit = too_large(formula[1].peak, room)
+    unfit = too_large(formula[1], room)
     if unfit:
         raise Unmeasurable(f"{following.scale} {unfit}")
     peaks = []
-    for done, config in enumerate((this, following)):
-        subject.progress(done, 2, f"memory of {config.scale}")
-        request = PeakRequest(
-            subject=subject.plan.request,
-            batch=BATCH_SIZE,
-            length=LENGTH,
-            threads=torch.get_num_threads(),
-            config=config,
-        )
+    for done, kind in enumerate((this, following)):
+        subject.progress(done, 2, f"memory of {kind.scale}")
         try:
-            peaks.append(measure(request, subject.device.type))
-        except PeakError as error:
-            raise Unmeasurable(f"memory of {config.scale}: {error}") from error
+            peaks.append(measure(_request(subject, kind), subject.device.type))
+        except (PeakError, ValueError) as error:
+            raise Unmeasurable(f"memory of {kind.scale}: {error}") from error
+    beyond = peaks[0].growth - formula[0]
     return {
-        "formula": formula[1].peak,
-        "beyond_formula": peaks[0].growth - formula[0].peak,
-        "predicted": formula[1].peak + peaks[0].growth - formula[0].peak,
+        "formula": formula[1],
+        "beyond_formula": beyond,
+        "predicted": formula[1] + beyond,
         "measured": peaks[1].growth,
         "method": peaks[1].method,
     }
+
+
+def _request(subject: Subject, kind: Kind) -> PeakRequest:
+    """What a process of its own is to measure.
+
+    Raises:
+        ValueError: If no other process can build the model.
+    """
+    request = PeakRequest(
+        subject=subject.plan.request, batch=BATCH_SIZE, length=LENGTH, threads=torch.get_num_threads()
+    )
+    if isinstance(kind, ModelConfig):
+        return msgspec.structs.replace(request, config=kind)
+    named = msgspec.structs.replace(request.subject, model=kind.target_name, scale=None)
+    return msgspec.structs.replace(request, subject=named, own_vocab_size=subject.vocab_size)

@@ -166,7 +166,7 @@ def decision(before: Side, after: Side) -> str:
     if before.outcome is None or after.outcome is None:
         return ""
     scores = [
-        f"{name} {before.categories.get(name, '-')} to {score}"
+        f"{name} {_score(before.categories.get(name))} to {_score(score)}"
         for name, score in after.categories.items()
         if before.categories.get(name) != score
     ]
@@ -177,6 +177,10 @@ def decision(before: Side, after: Side) -> str:
         if was != now
         else f"decision: {now}, unchanged"
     )
+
+
+def _score(score: int | None) -> str:
+    return "n/a" if score is None else str(score)
 
 
 def _row(check: CheckChange, metric: MetricChange, verdict: str, mood: str) -> Row:

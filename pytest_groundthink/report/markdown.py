@@ -95,7 +95,7 @@ def _outcome(page: Page) -> str:
 def _decision(decision: Decision, level: int) -> list[str]:
     way = f"From {decision.from_scale}" + (f" to {decision.to_scale}" if decision.to_scale else "")
     rows = [
-        (name, f"{category.score} of 3", f"{category.weight:g}", "; ".join(category.evidence))
+        (name, category.shown, f"{category.weight:g}", "; ".join(category.evidence))
         for name, category in decision.categories.items()
     ]
     heading = "#" * level

@@ -124,7 +124,7 @@ def panel(decision: Decision) -> Panel:
     scores.add_column("weight", justify="right", no_wrap=True)
     scores.add_column("evidence", overflow="fold")
     for name, category in decision.categories.items():
-        scores.add_row(name, f"{category.score} of 3", f"x {category.weight:g}", "; ".join(category.evidence))
+        scores.add_row(name, category.shown, f"x {category.weight:g}", "; ".join(category.evidence))
     parts: list[RenderableType] = [scores]
     sections = (
         ("Blockers", decision.blockers),

@@ -1,6 +1,7 @@
 import itertools
 import json
 import math
+import random
 import statistics
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gt.probes.compare import median_interval
 from gt.stats import (
     MCNEMAR,
     SIGN_FLIP,
@@ -305,3 +307,24 @@ def test_jackknife_covers_a_ratio():
 def test_jackknife_of_what_is_not_finite_has_no_ends():
     value, low, high = jackknife_interval(2.0, [1.0, math.inf])
     assert (value, math.isnan(low), math.isnan(high)) == (2.0, True, True)
+
+
+def test_a_median_lies_between_the_order_statistics_of_the_sign_test():
+    assert median_interval([3.0, 1.0, 2.0, 9.0, 5.0])[0] == 3.0
+    assert all(map(math.isnan, median_interval([3.0, 1.0, 2.0, 9.0, 5.0])[1:])), "five values have no 95% interval"
+    assert median_interval([6, 5, 4, 3, 2, 1]) == (3.5, 1, 6)
+    assert median_interval(range(1, 9)) == (4.5, 1, 8)
+    assert median_interval(range(1, 10)) == (5, 2, 8)
+    assert median_interval(range(1, 26)) == (13, 8, 18), "Conover's table A3: 7 outside at n = 25 leave 2.16%"
+    with pytest.raises(ValueError, match="got none"):
+        median_interval([])
+
+
+@pytest.mark.parametrize("count", [6, 8, 20])
+def test_the_interval_of_a_median_holds_it_and_that_of_a_resampled_minimum_does_not(count):
+    draw = random.Random(0)
+    samples = [[draw.expovariate(1.0) for _ in range(count)] for _ in range(400)]
+    held = [low <= math.log(2) <= high for _, low, high in map(median_interval, samples)]
+    assert sum(held) / len(held) > 0.93
+    # The minimum of an exponential is 0; no resample of a sample reaches below the least of it.
+    assert not any(min(draw.choices(one, k=count)) <= 0 for one in samples)

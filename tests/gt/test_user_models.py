@@ -128,6 +128,30 @@ def test_a_name_is_taken_once_but_a_module_may_be_loaded_again() -> None:
         gt.register_model("mine")(Streaming)
 
 
+def test_one_name_at_several_scales_is_a_family() -> None:
+    gt.register_model("mine", scale="1M")(Streaming)
+    assert "scales" not in plan_subject(SubjectRequest(model="mine")).capabilities
+    gt.register_model("mine", scale="TINY")(Plain)
+    assert user_models.names() == ["mine"]
+    first, tiny = (plan_subject(SubjectRequest(model=name)).spec for name in ("mine", "mine@0.5m"))
+    assert isinstance(first, user_models.UserModel)
+    assert isinstance(tiny, user_models.UserModel)
+    assert (first.scale, first.factory, tiny.scale, tiny.factory) == ("1M", Streaming, "TINY", Plain)
+    assert list(first.family) == list(tiny.family) == ["TINY", "1M"]
+    assert "scales" in subject("mine@TINY").capabilities
+    assert tiny.target_name == f"{__name__}:Plain@TINY"
+    with pytest.raises(ValueError, match="mine is registered at 1M, TINY, got 8M: register it there"):
+        plan_subject(SubjectRequest(model="mine@8M"))
+
+
+def test_what_no_other_process_can_import_has_no_name_for_it() -> None:
+    gt.register_model("mine")(lambda vocab_size: Plain(vocab_size))
+    spec = plan_subject(SubjectRequest(model="mine")).spec
+    assert isinstance(spec, user_models.UserModel)
+    with pytest.raises(ValueError, match="no other process can import: define it at the top of a module"):
+        assert spec.target_name
+
+
 def test_a_module_in_the_current_folder(project: Path) -> None:
     write(project, "zoo", f"from {__name__} import Plain as Tiny\nclass Keeper:\n    make = Tiny\nnumber = 3\n")
     assert plan_subject(SubjectRequest(model="zoo:Tiny")).label == "zoo:Tiny@3.5M"
@@ -283,6 +307,25 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"x")
     with pytest.raises(ValueError, match=r"model.bin is no checkpoint"):
         plan_subject(SubjectRequest(model="mine", ckpt=str(tmp_path / "model.bin")))
+
+
+def test_how_it_was_trained_is_read_beside_the_weights(tmp_path: Path) -> None:
+    gt.register_model("mine", scale="TINY")(Plain)
+    save_file(
+        {name: tensor.clone() for name, tensor in Plain(8192).state_dict().items()}, tmp_path / "model.safetensors"
+    )
+    ckpt = str(tmp_path)
+    described = subject("mine", ckpt=ckpt).describe()["checkpoint"]
+    assert (described["tokens"], described["training"]) == (None, None)
+    record = tmp_path / "training.json"
+    record.write_text('{"tokens": 1000, "step": 10, "training": {"lr": 0.001, "text": "books"}}')
+    described = subject("mine", ckpt=ckpt).describe()["checkpoint"]
+    assert (described["tokens"], described["step"]) == (1000, 10)
+    assert described["training"] == {"lr": 0.001, "text": "books"}
+    for text, message in (("{", "is no record of a training"), ('{"tokens": 0, "training": {}}', "got none")):
+        record.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            plan_subject(SubjectRequest(model="mine", ckpt=ckpt))
 
 
 def test_what_it_gave_is_not_kept_for_the_next_run() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 TRAINING = {"hashes": {"text": "3" * 64}, "seed": 0, "lr": 0.001}
 TEXT = frozenset({"tokenizer", "subword_tokenizer"})
-HYBRID = frozenset({"kernels", "states", "two_components", "streaming", "generation"}) | TEXT
+HYBRID = frozenset({"kernels", "scales", "recipe", "states", "two_components", "streaming", "generation"}) | TEXT
 MODELS = {
     "GF-MH": HYBRID,
     "HY": HYBRID,

@@ -3,7 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
+from gt import registry
 from gt.resources import fixtures_dir
 from pytest_groundthink.checks import load_checks
 from pytest_groundthink.located import FixtureError
@@ -61,6 +63,18 @@ def test_every_check_judges_by_default_has_sources_and_says_what_to_do() -> None
         assert check.remedy.endswith("."), check.id
         for bands in check.bands.values():
             assert set(bands.bands) <= set(check.metrics), check.id
+
+
+def test_limits_of_measurements_have_sources_and_are_those_of_the_bands() -> None:
+    limits = yaml.safe_load((fixtures_dir() / "scales.yaml").read_text(encoding="utf-8"))["limits"]
+    assert all(entry["source"].startswith("[") for entry in limits.values())
+    checks = load_checks(SHIPPED).checks
+    learned = checks["L1"].bands["default"].bands["final_loss"]
+    larger = checks["L5"].bands["default"].bands["parameter_ratio"]
+    assert {name: registry.limit(name) for name in limits} == {
+        "learned_by_heart": learned.passes[1],
+        "baseline_parameters": larger.warn[0][1],
+    }
 
 
 def test_every_required_check_exists_or_is_planned() -> None:

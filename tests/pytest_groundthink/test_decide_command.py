@@ -152,7 +152,7 @@ def test_what_cannot_be_chosen_is_status_4(tmp_path: Path, capsys: pytest.Captur
     (subject, _), rung = paths, written(tmp_path / "ladder", whole("3.5M", seed=1, loss=3.0), [])[0]
     told = run(capsys, subject, str(tmp_path / "ladder"))[1]
     assert "GF-MH@3.5M" in told, "of two as large the file that was named goes before a folder's"
-    assert told.count(f"{rung}: ") == told.count("training's seed 1 for 0") == 1, "a difference is told once"
+    assert told.count(f"{rung} has training's seed 1 for 0") == told.count("training's seed") == 1, "told once"
     assert "no such scorecard" in run(capsys, *paths, "--subject", "HY@8M")[2]
     unscaled = msgspec.structs.replace(whole("3.5M").subject, scale=None)
     (path,) = written(tmp_path, msgspec.structs.replace(whole("3.5M"), subject=unscaled), [])

@@ -136,6 +136,51 @@ def test_levels_of_the_resource_prediction(error: float, score: int) -> None:
     assert decision.categories["resource prediction"].score == score
 
 
+NEEDS_SCALES = ("scaling law fit", "resource prediction")
+
+
+def of_one_scale(card: Scorecard) -> Scorecard:
+    """The scorecard of a kind of model that exists at one scale alone."""
+    return changed(card, check("R1", "NODATA", reason="lacks other scales of its kind", applicable=False))
+
+
+@pytest.mark.parametrize("scale", DECIDED)
+def test_what_cannot_apply_is_left_out_and_the_total_scaled_up(scale: str) -> None:
+    decision = decision_of(of_one_scale(whole(scale)), [])
+    assert {name for name, row in decision.categories.items() if row.score is None} == set(NEEDS_SCALES)
+    assert (decision.outcome, decision.total, decision.blockers) == ("GO", 15, ())
+    assert said(decision.reasons, "scaling law fit and resource prediction cannot apply", "9 of the 9")
+    poor = decision_of(changed(of_one_scale(whole(scale)), *SPIKY), [])
+    assert (poor.outcome, poor.total) == ("GO", 10), "6 of 9 are 10 of 15"
+    failed = decision_of(changed(of_one_scale(whole(scale)), check("S1", "FAIL")), [])
+    assert failed.outcome == "HOLD"
+
+
+@pytest.mark.parametrize("scale", DECIDED)
+@pytest.mark.parametrize("status", ["missing", "NODATA", "FAIL"])
+def test_what_could_have_been_measured_is_never_left_out(scale: str, status: str) -> None:
+    card = whole(scale)
+    card = without(card, "R1") if status == "missing" else changed(card, check("R1", status, reason="no memory"))
+    decision = decision_of(card, [])
+    assert decision.outcome == "HOLD"
+    assert [decision.categories[name].score for name in NEEDS_SCALES] == [0, 0]
+
+
+def test_the_model_itself_is_never_left_out() -> None:
+    card = of_one_scale(whole("3.5M"))
+    mute = changed(card, *(check(id_, "NODATA", reason="n/a", applicable=False) for id_ in ("C1a", "C1b-lite")))
+    decision = decision_of(mute, [])
+    assert decision.categories["canary performance"].score == 0
+    assert decision.outcome == "HOLD"
+
+
+def test_steps_say_what_a_level_brings_of_the_scaled_total() -> None:
+    decision = decision_of(changed(of_one_scale(whole("3.5M", rate=0.86)), *SPIKY, check("C1a", "WARN", rate=0.7)), [])
+    assert decision.categories["canary performance"].score == 2
+    assert decision.total == pytest.approx(7.5)
+    assert said(decision.next_steps, "canary performance is 2; 3 (+2.5) needs")
+
+
 def test_a_prediction_that_was_not_finite_is_none() -> None:
     card = changed(whole("3.5M"), check("R1", "FAIL", measurements=(point("worst_error", None),)))
     assert decision_of(card, []).categories["resource prediction"].score == 0
@@ -199,6 +244,15 @@ def test_what_may_differ_is_told() -> None:
     assert "training's lr 0.004 for 0.002" in note
     assert "training's seed 3 for 0" in note
     assert "elsewhere" not in note
+
+
+def test_what_differs_in_many_runs_is_one_line_that_counts_and_names_them() -> None:
+    others = [whole(scale, seed=1, dtype="bfloat16") for scale in ("TINY", "1M")] + [whole("2M", dtype="bfloat16")]
+    (note,) = build_ladder(whole("3.5M"), others, 0.05, lambda card: str(card.subject.scale)).notes
+    assert (
+        note == "3 runs (TINY, 1M, 2M) have dtype bfloat16 for float32; 2 runs (TINY, 1M) have training's seed 1 for 0"
+    )
+    assert build_ladder(whole("3.5M"), [whole("2M")], 0.05).notes == ()
 
 
 def test_tokens_may_grow_with_parameters() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pytest_groundthink import scorecard
+from pytest_groundthink.decide_command import decide_files
 
 from .cards import whole
 from .fake_subject import TRAINING
@@ -60,6 +61,41 @@ def test_the_folder_beside_the_weights_is_the_ladder(project: pytest.Pytester) -
     rungs(checkpoint / "ladder", "2M", "1M")
     project.runpytest("-m", "graduation", "--ckpt", str(checkpoint), "--scorecard=out.json", project.path)
     assert len(read(project)["decision"]["scaling"]["points"]) == 3
+
+
+def test_a_file_is_decided_on_with_the_ladder_of_its_run(project: pytest.Pytester) -> None:
+    """Same files, same answer: also from another folder, and where a file is gone or changed that is said."""
+    checkpoint = project.mkdir("ckpt")
+    rungs(checkpoint / "ladder", "2M", "1M", "TINY")
+    project.runpytest("-m", "graduation", "--ckpt", "ckpt", "--scorecard=out.json", project.path)
+    card = scorecard.read(project.path / "out.json")
+    assert card.decision is not None
+    assert [file.path for file in card.decision.ladder] == [
+        f"ckpt/ladder/{scale}.json" for scale in ("1M", "2M", "TINY")
+    ]
+
+    def again(*paths: Path) -> scorecard.Decision:
+        return decide_files(paths or (project.path / "out.json",))[1]
+
+    first = again()
+    assert first.categories == card.decision.categories
+    assert first.scaling == card.decision.scaling
+    assert first.ladder == card.decision.ladder
+    given = again(project.path / "out.json", checkpoint / "ladder")
+    assert (given.scaling, len(given.ladder)) == (first.scaling, 3), "a file that is given is not read twice"
+    elsewhere = project.mkdir("elsewhere")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(elsewhere)
+        assert again().scaling == first.scaling, "paths are looked up from the scorecard too"
+    (checkpoint / "ladder" / "1M.json").unlink()
+    scorecard.write(whole("2M", loss=9.0), checkpoint / "ladder" / "2M.json")
+    less = again()
+    assert less.scaling is not None
+    assert less.scaling.scales == 2
+    assert any(
+        "2 of the 3 scorecards" in note and "1M.json is not there; ckpt/ladder/2M.json has changed" in note
+        for note in less.notes
+    ), less.notes
 
 
 def test_without_either_there_is_none(project: pytest.Pytester) -> None:

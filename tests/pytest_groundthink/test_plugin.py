@@ -306,6 +306,21 @@ def test_a_few_wrong_answers_are_shown_where_a_check_did_not_pass(judged: pytest
     assert len(read(judged)["checks"][0]["measurements"][0]["detail"]["wrong"]) == 5
 
 
+def test_no_data_keeps_what_was_found_and_judges_none_of_it(judged: pytest.Pytester) -> None:
+    judged.makepyfile(
+        HEAD
+        + """
+    @check("LRD")
+    def test_it(subject, judge):
+        raise Unmeasurable("text too short", [M(metric="context_benefit", value=0.2)])
+"""
+    )
+    judged.runpytest("--scorecard=out.json", "test_no_data_keeps_what_was_found_and_judges_none_of_it.py")
+    (one,) = read(judged)["checks"]
+    assert (one["status"], one["reason"], one["threshold"]) == ("NODATA", "text too short", None)
+    assert [record["name"] for record in one["measurements"]] == ["context_benefit"]
+
+
 def test_scores_are_summed_up_with_what_they_lack(judged: pytest.Pytester) -> None:
     judged.makepyfile(
         HEAD

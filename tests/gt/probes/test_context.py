@@ -99,19 +99,25 @@ def test_a_context_is_as_long_as_it_is_called(length: int) -> None:
 def test_a_text_has_at_most_as_many_tokens_as_can_be_read() -> None:
     who = subject(Recorder())
     who.longest_text = 512
-    status, found, _ = judged("LRD", context.dependency(who))
-    assert status == "PASS"
+    with pytest.raises(
+        Unmeasurable, match=r"context of 256 tokens cannot be read: .* 512 positions, needed are 1,024$"
+    ) as why:
+        context.dependency(who)
     assert max(who.model.read) == 512
-    assert "degradation" not in found
-    assert "512 learned positions" in found["context_benefit"].note
+    found = {one.metric: one for one in why.value.found}
+    assert found.keys() == {"context_benefit", "context_harm", "loss"}, "what could be measured is kept"
+    assert found["context_benefit"].value is not None
+    who.longest_text = 128
+    with pytest.raises(Unmeasurable, match=r"the model has 128 positions, needed are 1,024$") as why:
+        context.dependency(who)
+    assert why.value.found == ()
 
 
 def test_too_little_text_is_said() -> None:
-    with pytest.raises(Unmeasurable, match=r"has 700 tokens, needed are 768: give more text"):
-        context.dependency(subject(Reader(), valid=700))
-    _, found, _ = judged("LRD", context.dependency(subject(Reader(), valid=1100)))
-    assert "degradation" not in found
-    assert "has no room for more" in found["context_benefit"].note
+    for tokens, found in ((700, 0), (1100, 3)):
+        with pytest.raises(Unmeasurable, match=rf"has {tokens:,} tokens, needed are 1,536: give more text") as why:
+            context.dependency(subject(Reader(), valid=tokens))
+        assert len(why.value.found) == found
 
 
 def test_what_is_not_finite_fails() -> None:

@@ -8,24 +8,26 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from gt import registry
-from gt.bench.memory import predict
+import gt
+from gt import registry, user_models
 from gt.bench.peak import Peak, PeakError, PeakRequest
-from gt.kernels import BACKENDS, resolve
 from gt.measurement import Unmeasurable
-from gt.probes import resources
-from gt.probes.resources import Cell, _cells, _foretell, next_scale
+from gt.models.config import ModelConfig
+from gt.probes import resources, step_sizes
+from gt.probes.resources import _cells, _foretell, next_scale
+from gt.probes.step_sizes import Cell, peak_of_step
 from gt.subject import Subject, SubjectRequest, load_subject, plan_subject
+from gt.user_models import UserModel
 
 SCRATCH = 5_000_000
 
 
 def formula(request: PeakRequest) -> int:
-    backends = {op: resolve(op, "cpu").backend.name for op in BACKENDS}
-    found = predict(request.config, request.batch, request.length, backends=backends)
-    assert found is not None
-    return found.peak
+    kind = request.config or plan_subject(request.subject).spec
+    assert isinstance(kind, ModelConfig | UserModel)
+    return peak_of_step(subject(), kind, request.batch, request.length)
 
 
 @pytest.fixture(autouse=True)
@@ -46,10 +48,41 @@ def subject(name: str = "Mamba2@TINY", **request: Any) -> Subject:
     return loaded
 
 
+class Own(nn.Module):
+    """A model of the user's own, of a width."""
+
+    width = 8
+
+    def __init__(self, vocab_size: int) -> None:
+        super().__init__()
+        self.embedding, self.mix = nn.Embedding(vocab_size, self.width), nn.Linear(self.width, self.width)
+        self.head = nn.Linear(self.width, vocab_size, bias=False)
+
+    def forward(self, tokens_BT: torch.Tensor) -> torch.Tensor:
+        logits_BTV: torch.Tensor = self.head(self.mix(self.embedding(tokens_BT)).tanh())
+        return logits_BTV
+
+
+class Wider(Own):
+    width = 12
+
+
+class Widest(Own):
+    width = 16
+
+
+@pytest.fixture
+def family(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`mine`, at three scales."""
+    monkeypatch.setattr(user_models, "_REGISTERED", {})
+    for scale, factory in (("1M", Wider), ("TINY", Own), ("2M", Widest)):
+        gt.register_model("mine", scale=scale)(factory)
+
+
 @pytest.mark.parametrize("scale", ["TINY", "3.5M", "30M"])
 def test_times_that_are_sums_of_the_costs_are_foretold_exactly(scale: str) -> None:
     fitted, ahead = (registry.resolve("GF-MH", name).config() for name in registry.neighbouring_scales(scale))
-    costs = np.array([cell.costs for cell in (*_cells(fitted), Cell(ahead, 2))])
+    costs = np.array([cell.costs(16) for cell in (*_cells(subject(), [fitted]), Cell(ahead, 2))])
     for seconds in ([1e-2, 1e-3, 1e-8, 1e-11, 1e-9], [0.0, 0.0, 0.0, 1e-11, 0.0], [1e-2, 0.0, 1e-8, 0.0, 1e-9]):
         times = costs @ np.array(seconds)
         assert _foretell(costs, times) == pytest.approx(times[-1], rel=1e-6)
@@ -79,7 +112,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Times that are sums of the costs, without a step being made."""
 
     def times(subject: Subject, cells: list[Cell]) -> Any:
-        return np.array([[sum(cell.costs) for cell in cells]] * 3), "none"
+        return np.array([[sum(cell.costs(16)) for cell in cells]] * 6), "none"
 
     monkeypatch.setattr(resources, "_times", times)
 
@@ -126,3 +159,66 @@ def test_scales_and_what_they_foretell() -> None:
     assert pairs["3.5M"] == ("3.5M", "8M"), "what a GO leads to, not the rung between"
     assert pairs["2M"] == ("2M", "3.5M")
     assert pairs["30M"] == pairs["125M"] == ("30M", "125M")
+
+
+@pytest.mark.parametrize(("scale", "pair", "cells"), [("TINY", ("TINY", "1M"), 5), ("1M", ("1M", "2M"), 9)])
+def test_a_model_of_ones_own_foretells_the_next_that_is_registered(
+    family: None, timed: None, scale: str, pair: tuple[str, str], cells: int
+) -> None:
+    found = {one.metric: one for one in next_scale(subject(f"mine@{scale}"))}
+    record = found["worst_error"].detail
+    assert (record["from"], record["to"]) == pair
+    assert len(record["step"]["cells"]) == cells, "smaller scales are fitted on too"
+    assert found["worst_error"].value == pytest.approx(0.0, abs=1e-6), "these times are sums of its costs"
+
+
+def test_steps_of_ones_own_models_are_really_made(family: None) -> None:
+    found = {one.metric: one for one in next_scale(subject("mine"))}
+    assert found["measured_step"].value
+    assert found["worst_error"].n == resources.LEAST_REPEATS
+    assert found["worst_error"].ci95 is not None
+
+
+def test_a_process_of_its_own_builds_the_model_for_the_subjects_vocabulary(
+    family: None, timed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[PeakRequest] = []
+
+    def noted(request: PeakRequest, device: str) -> Peak:
+        asked.append(request)
+        return Peak(growth=10_000_000, method="none")
+
+    monkeypatch.setattr(resources, "measure", noted)
+    next_scale(subject("mine@TINY"))
+    assert [request.subject.model for request in asked] == [f"{__name__}:Own@TINY", f"{__name__}:Wider@1M"]
+    assert {request.own_vocab_size for request in asked} == {8192}
+
+
+def test_what_is_no_larger_foretells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(user_models, "_REGISTERED", {})
+    gt.register_model("mine", scale="TINY")(Wider)
+    with pytest.raises(Unmeasurable, match="no larger model of the kind of mine@TINY is known"):
+        next_scale(subject("mine@TINY"))
+    gt.register_model("mine", scale="1M")(Own)
+    with pytest.raises(Unmeasurable, match=r"mine@1M has .* parameters and mine@TINY .*: register a larger model"):
+        next_scale(subject("mine@TINY"))
+
+
+def test_what_autograd_saves_is_near_the_formula(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = registry.resolve("GF@TINY").config()
+    formula_bytes = peak_of_step(subject(), config, 2, 64)
+    monkeypatch.setattr(step_sizes, "predict", lambda *arguments: None)
+    assert peak_of_step(subject(), config, 2, 64) == pytest.approx(formula_bytes, rel=0.15)
+
+
+def test_one_repeat_that_was_disturbed_moves_no_median(monkeypatch: pytest.MonkeyPatch) -> None:
+    def times(subject: Subject, cells: list[Any]) -> Any:
+        seconds = np.array([[sum(cell.costs(16)) for cell in cells]] * 7)
+        seconds[3, -1] *= 10
+        return seconds, "none"
+
+    monkeypatch.setattr(resources, "_times", times)
+    error = next_scale(subject())[2]
+    assert error.metric == "step_time_error"
+    assert error.value == pytest.approx(0.0, abs=1e-6)
+    assert error.ci95 == (pytest.approx(0.0, abs=1e-6), pytest.approx(9.0, rel=1e-3))

@@ -12,7 +12,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gt.checkpoint import CheckpointInfo, sha256_of
+from gt import registry
+from gt.baseline import find_baseline
+from gt.checkpoint import CheckpointInfo, inspect_checkpoint, sha256_of
 from gt.data.config import DataSource
 from gt.measurement import Measurement, Unmeasurable
 from gt.probes import learning, training_runs
@@ -49,12 +51,12 @@ class Scaled(nn.Module):
         return nn.functional.one_hot((tokens_BT + 1) % 50, 50) * (self.scale.tanh() * 0 + self.limit)
 
 
-def by_heart(model: nn.Module) -> dict[str, list[float]]:
+def by_heart(model: nn.Module, learned: float = 0.1) -> dict[str, list[float]]:
     counting = TokenStream([number % 50 for number in range(2000)], 100)
     subject: Any = SimpleNamespace(
         build=lambda: model, train_tokens=counting, device=torch.device("cpu"), progress=lambda *args: None
     )
-    return learning._learn_by_heart(subject)
+    return learning._learn_by_heart(subject, learned)
 
 
 def test_learning_by_heart_stops_when_learned() -> None:
@@ -66,6 +68,7 @@ def test_learning_by_heart_stops_when_learned() -> None:
 
 def test_learning_by_heart_gives_up() -> None:
     assert len(by_heart(Scaled(1.0))["losses"]) == learning.MOST_STEPS
+    assert len(by_heart(Scaled(1.0), learned=9.0)["losses"]) == 1
 
 
 def test_learning_by_heart_stops_where_nothing_is_finite() -> None:
@@ -293,6 +296,14 @@ def test_settings_of_components_and_places_may_differ(alone: Path) -> None:
     }
     path.write_text(json.dumps(header))
     assert judged_from(alone)[0].value is not None
+
+
+def test_how_much_larger_than_its_baseline_a_model_may_be_is_data(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = registry.resolve("GF-MH@TINY")
+    assert find_baseline(inspect_checkpoint(alone, spec), spec)
+    monkeypatch.setattr(registry, "limit", {"baseline_parameters": 0.1}.__getitem__)
+    with pytest.raises(ValueError, match=r"parameters, this model .*: too many to compare"):
+        find_baseline(inspect_checkpoint(alone, spec), spec)
 
 
 def test_another_model_than_gpt2_is_no_baseline(alone: Path) -> None:
