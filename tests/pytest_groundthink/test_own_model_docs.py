@@ -10,11 +10,12 @@ import pytest
 from torch import nn
 
 from gt.user_models import OFFERABLE, UserModel
-from pytest_groundthink.vocabulary import EVIDENCE, KINDS
+from pytest_groundthink.vocabulary import CAPABILITIES, EVIDENCE, KINDS, TIERS
 
 from .report_cards import BOOK
 
-TEXT = (Path(__file__).parents[2] / "docs" / "your-own-model.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+TEXT = (DOCS / "your-own-model.md").read_text(encoding="utf-8")
 BORROWED = frozenset({"tokenizer", "subword_tokenizer"})
 """A model of the user's own reads text with the shipped tokenizer where it brings none."""
 
@@ -87,3 +88,11 @@ def test_what_every_check_needs_is_in_the_tables() -> None:
 def test_what_is_not_asked_without_a_capability(capability: str) -> None:
     (cell,) = [cell for heading, cell in table("capability") if heading.split()[0] == f"`{capability}`"]
     assert named(cell) == {id_ for id_, check in BOOK.checks.items() if capability in check.requires}
+
+
+def test_what_a_check_of_ones_own_may_say_is_all_named() -> None:
+    text = " ".join((DOCS / "extending.md").read_text(encoding="utf-8").split())
+    (capabilities,) = re.findall(r"`requires` names capabilities: `([^`]+)`", text)
+    assert capabilities.split() == list(CAPABILITIES)
+    for names in (list(KINDS), list(TIERS)):
+        assert f"# {', '.join(names[:-1])} or {names[-1]}" in text
