@@ -145,7 +145,8 @@ def _from_sources(config: TrainConfig, tokenizer: Path, report: Callable[[Progre
         tokens=sum(len(source.tokens) for source in dataset.train),
         hashes={"data": dataset.sha256, "mixture": _hash(mixture), "tokenizer": loaded.sha256},
         leaked=leaked_shares(
-            *([source.tokens for source in of] for of in (dataset.train, dataset.valid)),
+            [source.tokens for source in dataset.train],
+            [source.tokens for source in dataset.valid],
             [held_out.windows.tokens_BT.numpy() for held_out in valid],
         )
         if dataset.leaks
