@@ -329,6 +329,8 @@ def test_conversations_are_validated_on_those_of_another_seed(tmp_path: Path) ->
     run: dict[str, Any] = {"corpus": (), "data": (talk,), "shards": str(tmp_path / "shards"), "steps": 1}
     with pytest.raises(ValueError, match="validation text occurs in training"):
         train(settings(tmp_path, tmp_path / "run", valid=(talk,), **run))
+    same = read_training(train(settings(tmp_path, tmp_path / "same", valid=(talk,), allow_leaks=True, **run)))
+    assert (same["leaked_documents"], same["leaked_share"]) == (1, 0), "passages recur there by design"
     valid = (DataSource(path="conversations:", count=100, seed=1),)
     out = train(settings(tmp_path, tmp_path / "run", valid=valid, **run))
     training = json.loads((out / "config.json").read_text())["training"]
