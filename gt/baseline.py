@@ -19,7 +19,7 @@ FOLDER = "baseline"
 
 # Of what a run started with, what it had read is compared: tokens_before and hashes_before.
 _OF_THE_PLACE = ("model", "out", "device", "seconds", "shards", "workers", "allow_leaks", "init")
-_OF_THE_OUTCOME = ("valid_loss", "fixed_text_losses", "leaked_share")
+_OF_THE_OUTCOME = ("valid_loss", "fixed_text_losses", "leaked_share", "leaked_documents", "leaked_windows")
 _OF_THE_LOG = ("log_every", "eval_every", "save_every", "resume", "overwrite", "keep_state", "spike_ratio")
 _OF_THE_MACHINE = ("compile", "graph", "deterministic")
 # What was read counts, by its bytes, not how it was made.

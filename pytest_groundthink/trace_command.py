@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from gt.subject import Subject
     from pytest_groundthink.pictures import Picture
 
+TEXT_BLOCK, TALK_BLOCK = 16, 8
+"""Tokens of a block: conversations are short, and fewer than thirteen blocks do not tell what is abrupt."""
+
 SUFFIXES = (".html", ".json", ".png", ".svg")
 
 
@@ -29,7 +32,7 @@ class TraceConfig:
         conversation: A YAML file with turns and facts (docs/trace.md).
         generate: Continue fixed prompts, greedily and sampled.
         output: Where pictures or the record go: .html, .json, .svg or .png.
-        block: Tokens from one look at the states to the next.
+        block: Tokens from one look at the states to the next; by default 16 of a text, 8 of a conversation.
         tokens: Most tokens that are read of the text.
         corpus: Held-out text of --generate (default: the reference documentation that every Python ships).
         seed: Of samples.
@@ -42,7 +45,7 @@ class TraceConfig:
     conversation: Path | None = None
     generate: Annotated[bool, Parameter(negative="")] = False
     output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None
-    block: int = 16
+    block: int | None = None
     tokens: int = 4096
     corpus: Path | None = None
     seed: int = 0
@@ -86,8 +89,16 @@ def _run(config: TraceConfig, console: Any) -> None:
         console.print(table)
     if output is not None:
         drawn = [] if output.suffix == ".json" else pictures()
-        for path in report.write(output, f"Trace of {config.model or 'the shipped checkpoint'}", record, drawn):
+        for path in report.write(output, _title(config, record), record, drawn):
             console.print(f"written: {path}", soft_wrap=True)
+
+
+def _title(config: TraceConfig, record: Any) -> str:
+    """Heading of the page: what was read, and by whom."""
+    weights = config.ckpt.resolve().name if config.ckpt else ""
+    subject = ", ".join(filter(None, (config.model, weights))) or "the shipped checkpoint"
+    read = config.text.name if config.text else getattr(getattr(record, "conversation", None), "title", "")
+    return f"Trace of {subject}" + (f": {read}" if read else "")
 
 
 def _look(config: TraceConfig) -> tuple[Any, list[Table], Any]:
@@ -99,19 +110,23 @@ def _look(config: TraceConfig) -> tuple[Any, list[Table], Any]:
         from gt.trace import read_conversation, trace_conversation
 
         conversation = read_conversation(config.conversation)
-        talk = trace_conversation(_subject(config), conversation, config.block)
+        talk = trace_conversation(_subject(config), conversation, _block(config, TALK_BLOCK))
         return talk, report.conversation_tables(talk), lambda: traces.draw_conversation(talk)
     if config.text is not None:
         from gt.trace import trace_text
 
         text = _text(config.text)
-        found = trace_text(_subject(config), text, config.block, config.tokens)
+        found = trace_text(_subject(config), text, _block(config, TEXT_BLOCK), config.tokens)
         return found, report.text_tables(found), lambda: traces.draw_text(found)
     from gt.probes import samples
 
     measurements = samples.samples(_subject(config))
     nothing: list[Picture] = []
     return measurements, report.sample_tables(measurements), lambda: nothing
+
+
+def _block(config: TraceConfig, usual: int) -> int:
+    return usual if config.block is None else config.block
 
 
 def _text(path: Path) -> str:

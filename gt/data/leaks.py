@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -99,31 +100,85 @@ def find_leaks(train: Sequence[Tokens], valid: Sequence[Tokens]) -> list[Leak]:
     return found
 
 
-def leaked_share(train: Sequence[Tokens], valid: Sequence[Tokens]) -> float:
-    """Share of validation text, in separate stretches of 32 tokens, that training text has as well.
+class LeakedShares(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of the validation text training text has as well, each from 0 to 1.
 
-    By hashes of 64 bits. As in `find_leaks`, text that a generator composed is not compared with its own.
+    Attributes:
+        text: Share of its separate stretches of 32 tokens.
+        documents: Share of its documents that hold such a stretch or, too short for a passage or generated, are
+            the same as a whole.
+        windows: Share of the windows that the validation loss is taken of that hold such a stretch, counted from
+            their start.
+    """
+
+    text: float = 0.0
+    documents: float = 0.0
+    windows: float = 0.0
+
+
+def leaked_shares(
+    train: Sequence[Tokens], valid: Sequence[Tokens], windows: Sequence[Integers | None] = ()
+) -> LeakedShares:
+    """How much validation text occurs in training.
+
+    By hashes of 64 bits. As in `find_leaks`, text that a generator composed is compared with its own by whole documents
+    alone.
 
     Args:
         train: Tokens to train on.
         valid: Tokens to validate on.
+        windows: Of each of `valid`, the windows [N, T] that are validated on; None or nothing where there are none.
     """
-    stretches = found = 0
-    for held_out in filter(len, valid):
-        text = held_out.read(0, len(held_out))
-        wanted = _rolling(text)[::_STRETCH] if len(text) >= _STRETCH else np.zeros(0, dtype=np.uint64)
+    totals, found = np.zeros(3), np.zeros(3)
+    for held_out, rows in itertools.zip_longest(valid, windows):
+        if not len(held_out):
+            continue
+        in_text = _apart(held_out.read(0, len(held_out))[None])
+        in_windows = _apart(np.zeros((0, 1), dtype=np.int64) if rows is None else rows)
+        wanted = np.concatenate([in_text.ravel(), in_windows.ravel()])
         known = np.zeros(len(wanted), dtype=bool)
         # Most stretches of training are sorted out by the upper bits of their hashes: `isin` sorts all that it is given.
         possible = np.zeros(1 << 22, dtype=bool)
         possible[wanted >> _UPPER] = True
+        leaked = np.zeros(held_out.documents, dtype=bool)
         for source in train:
+            leaked |= _leaked_documents(source, held_out)
             if source.generated and held_out.generated:
                 continue
             for _, padded in _chunks(source, outside=-2):
                 rolling = _rolling(padded)
                 known |= np.isin(wanted, rolling[possible[rolling >> _UPPER]])
-        stretches, found = stretches + len(wanted), found + int(known.sum())
-    return found / stretches if stretches else 0.0
+        stretches, of_windows = known[: in_text.size], known[in_text.size :].reshape(in_windows.shape)
+        leaked[np.searchsorted(_starts(held_out), np.flatnonzero(stretches) * _STRETCH, side="right") - 1] = True
+        totals += (len(stretches), len(leaked), len(of_windows))
+        found += (stretches.sum(), leaked.sum(), of_windows.any(axis=1).sum())
+    text, documents, in_windows_share = (found / np.maximum(totals, 1)).tolist()
+    return LeakedShares(text=text, documents=documents, windows=in_windows_share)
+
+
+def _apart(rows: Integers) -> Hashes:
+    """Hashes of the separate stretches of each row, from its start on."""
+    if rows.shape[1] < _STRETCH:
+        return np.zeros((len(rows), 0), dtype=np.uint64)
+    return np.stack([_rolling(row)[::_STRETCH] for row in rows])
+
+
+def _starts(tokens: Tokens) -> Integers:
+    """Where the documents begin."""
+    lengths = itertools.accumulate((len(array) for array, _, _ in tokens.parts()), initial=0)
+    return np.concatenate(
+        [starts.astype(np.int64) + offset for (_, starts, _), offset in zip(tokens.parts(), lengths, strict=False)]
+    )
+
+
+def _leaked_documents(train: Tokens, valid: Tokens) -> npt.NDArray[np.bool_]:
+    """Which documents of validation are, as a whole, in training; of longer ones only generated are compared."""
+    longest = _longest_compared(train, valid)
+    leaked = np.zeros(valid.documents, dtype=bool)
+    for numbers, hashes in _document_hashes(valid, longest):
+        for _, others in _document_hashes(train, longest):
+            leaked[numbers] |= np.isin(hashes, others)
+    return leaked
 
 
 class _Index:
@@ -277,7 +332,7 @@ def _rolling(tokens: Integers) -> Hashes:
 
 def _shared_documents(train: Tokens, valid: Tokens) -> list[tuple[int, int]]:
     """Documents that both have, as numbers in training and validation."""
-    longest = _LONGEST if train.generated and valid.generated else WINDOW
+    longest = _longest_compared(train, valid)
     wanted: dict[int, int] = {}
     for numbers, hashes in _document_hashes(valid, longest):
         wanted |= zip(hashes.tolist(), numbers.tolist(), strict=True)
@@ -288,6 +343,11 @@ def _shared_documents(train: Tokens, valid: Tokens) -> list[tuple[int, int]]:
         for number, digest in zip(numbers[shared].tolist(), hashes[shared].tolist(), strict=True):
             found.setdefault(digest, number)
     return sorted((number, wanted[digest]) for digest, number in found.items())
+
+
+def _longest_compared(train: Tokens, valid: Tokens) -> int:
+    """Tokens of the longest documents that are compared as wholes."""
+    return _LONGEST if train.generated and valid.generated else WINDOW
 
 
 def _document_hashes(tokens: Tokens, longest: int) -> Iterator[tuple[Integers, Hashes]]:

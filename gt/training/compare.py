@@ -22,6 +22,7 @@ from gt.models.config import parameter_counts
 from gt.registry import ModelSpec
 from gt.training import resume
 from gt.training.config import TrainConfig
+from gt.training.history import read_log
 from gt.training.inputs import open_inputs
 from gt.training.interrupt import asked_to_stop
 from gt.training.loop import LOG, Report, Run, check_run, exact
@@ -167,7 +168,7 @@ class _Turns:
             "valid_loss": None if self.failed else run.valid_loss,
             "failed": self.failed,
         }
-        lines = [json.loads(line) for line in (run.out / LOG).read_text(encoding="utf-8").splitlines()]
+        lines = read_log(run.out / LOG)
         if lines:
             last = lines[-1]
             row |= {"loss": last["loss_mean"], "warnings": [warning for line in lines for warning in line["warnings"]]}

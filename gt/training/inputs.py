@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from gt.checkpoint import sha256_of, write_atomically
 from gt.data.batches import Batch, BatchSource, MixtureBatches, spaced_windows
 from gt.data.corpus import text_file
 from gt.data.dataset import prepare, refuse_leaks
-from gt.data.leaks import find_leaks, leaked_share
+from gt.data.leaks import LeakedShares, find_leaks, leaked_shares
 from gt.data.shards import Progress
 from gt.data.sources import TOKENIZER_CHARACTERS, texts
 from gt.data.store import MANIFEST, Tokens
@@ -54,7 +54,7 @@ class Inputs:
         valid: What it is validated on.
         tokens: Tokens to train on.
         hashes: Hash of the text to train on and to validate on, in order, and of the tokenizer.
-        leaked_share: Share of the validation text that occurs in training, where that was found and allowed.
+        leaked: How much validation text occurs in training, where that was found and allowed.
     """
 
     tokenizer: Tokenizer
@@ -62,7 +62,7 @@ class Inputs:
     valid: tuple[HeldOut, ...]
     tokens: int
     hashes: dict[str, str]
-    leaked_share: float = 0.0
+    leaked: LeakedShares = field(default_factory=LeakedShares)
 
 
 def open_inputs(config: TrainConfig, tokenizer: Path, report: Callable[[Progress], None] = lambda p: None) -> Inputs:
@@ -95,7 +95,7 @@ def _from_files(config: TrainConfig, tokenizer: Path) -> Inputs:
         valid=(HeldOut("validation", windows),),
         tokens=len(stream),
         hashes={"corpus": _hash(train), "validation": _hash(valid), "tokenizer": loaded.sha256},
-        leaked_share=leaked_share(*texts_of) if leaks else 0.0,
+        leaked=leaked_shares(*texts_of, [windows.tokens_BT.numpy()]) if leaks else LeakedShares(),
     )
 
 
@@ -144,9 +144,13 @@ def _from_sources(config: TrainConfig, tokenizer: Path, report: Callable[[Progre
         valid=valid,
         tokens=sum(len(source.tokens) for source in dataset.train),
         hashes={"data": dataset.sha256, "mixture": _hash(mixture), "tokenizer": loaded.sha256},
-        leaked_share=leaked_share(*([source.tokens for source in of] for of in (dataset.train, dataset.valid)))
+        leaked=leaked_shares(
+            [source.tokens for source in dataset.train],
+            [source.tokens for source in dataset.valid],
+            [held_out.windows.tokens_BT.numpy() for held_out in valid],
+        )
         if dataset.leaks
-        else 0.0,
+        else LeakedShares(),
     )
 
 

@@ -156,11 +156,16 @@ class Run:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Open the log; lines after the state that was resumed are cut off."""
+        """Open the log; lines after the state that was resumed are cut off.
+
+        Where leaks are allowed, its first line says how much leaked: what follows is read with that in mind.
+        """
         path = self.out / LOG
         path.touch()
         os.truncate(path, self._log_bytes)
         with path.open("ab") as self._log:
+            if self.config.allow_leaks and not self._log_bytes:
+                self._log.write(json.dumps(self._leaked()).encode() + b"\n")
             yield
 
     def advance(self, stop_at: int, stop: object = None) -> None:
@@ -326,6 +331,11 @@ class Run:
             weight += share
         return total / max(weight, 1e-9)
 
+    def _leaked(self) -> dict[str, float]:
+        """How much validation text occurs in training, as log and configuration name it."""
+        leaked = self.inputs.leaked
+        return {"leaked_share": leaked.text, "leaked_documents": leaked.documents, "leaked_windows": leaked.windows}
+
     def settings(self) -> dict[str, Any]:
         """Settings and outcome, for the checkpoint's configuration: names and hashes, no paths of this machine."""
         config = self.config
@@ -344,7 +354,7 @@ class Run:
             "device": torch.cuda.get_device_name() if self.device.type == "cuda" else "cpu",
             "corpus_tokens": self.inputs.tokens,
             "valid_loss": finite(self.valid_loss),
-            "leaked_share": self.inputs.leaked_share,
+            **self._leaked(),
             "seconds": round(self.seconds, 1),
             **self.lineage,
         }

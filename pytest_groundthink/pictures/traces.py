@@ -10,7 +10,11 @@ from pytest_groundthink.pictures.picture import COLORS, INK, STYLES, Picture, ca
 from pytest_groundthink.pictures.states import CourseData, draw_course, draw_gate
 
 if TYPE_CHECKING:
-    from gt.trace import ConversationTrace, Evolution, TextTrace
+    from gt.trace import ConversationTrace, Evolution, Fact, TextTrace
+    from gt.trace.episodes import Answer
+
+LEAST_RANGE = 5.0
+"""Nats that the colours reach at least: a smaller preference looks small."""
 
 
 def draw_text(trace: TextTrace) -> list[Picture]:
@@ -35,7 +39,9 @@ def draw_conversation(trace: ConversationTrace) -> list[Picture]:
     pictures = [_episodes(trace)] if trace.episodes.answers else []
     if trace.episodes.traces:
         pictures.append(_persona(trace))
-    pictures.append(_course("turns", "states after each turn", trace.turns))
+    turns = list(range(1, len(trace.turns.places) + 1))
+    data = msgspec.structs.replace(msgspec.convert(trace.turns.course, CourseData), places=turns)
+    pictures.append(draw_course("turns", "states after each turn", data, unit="turns read"))
     return [*pictures, *draw_text(trace.text)]
 
 
@@ -68,35 +74,45 @@ def _changes(trace: TextTrace) -> Picture:
 
 
 def _episodes(trace: ConversationTrace) -> Picture:
-    """Which facts are answered after each turn."""
+    """Which facts are answered after each turn, and by how much they are preferred."""
     facts, turns = trace.conversation.facts, len(trace.conversation.turns)
     answers = {(answer.fact, answer.turn): answer for answer in trace.episodes.answers}
     values: list[list[float | None]] = []
     texts: list[list[str]] = []
     for fact in facts:
-        own = [answers.get((fact.name, turn)) for turn in range(1, turns + 1)]
-        values.append([max(-5.0, min(5.0, answer.margin)) if answer else None for answer in own])
-        texts.append(
-            ["" if answer is None else "✓" if answer.right else "✗" if answer.rival else "-" for answer in own]
-        )
-    with canvas(width=max(4.8, 2.6 + 0.45 * turns), height=1.2 + 0.32 * len(facts)) as (figure, ((axes,),)):
-        image = heatmap(figure, axes, values, label="preferred by (nats)", vmin=-5, vmax=5)
+        own = [(turn, answers.get((fact.name, turn))) for turn in range(1, turns + 1)]
+        values.append([answer.margin if answer else None for _, answer in own])
+        texts.append([_sign(fact, turn, answer) for turn, answer in own])
+    # The same distance to both sides: the middle of the colours is where neither is preferred.
+    most = max(LEAST_RANGE, *(abs(answer.margin) for answer in trace.episodes.answers))
+    with canvas(width=max(5.6, 2.6 + 0.6 * turns), height=1.2 + 0.42 * len(facts)) as (figure, ((axes,),)):
+        image = heatmap(figure, axes, values, label="likelier than its rivals by (nats)", vmin=-most, vmax=most)
         write_in_cells(image, texts)
         labels = [f"{fact.name} ({fact.kind})" if fact.kind != "fact" else fact.name for fact in facts]
         axes.set_yticks(range(len(facts)), labels)
         axes.set_xticks(range(turns), [str(turn) for turn in range(1, turns + 1)])
-        axes.set_xlabel("turns read (✓ answered, ✗ rival, - neither)")
+        past = ", ( ) no longer true" if any(fact.until for fact in facts) else ""
+        axes.set_xlabel(f"turns read (the answer names ✓ the fact, ✗ a rival, - neither{past})")
     told = []
     for fact in facts:
         asked = [answer for answer in trace.episodes.answers if answer.fact == fact.name]
-        right = [str(answer.turn) for answer in asked if answer.right]
+        right = [str(answer.turn) for answer in asked if answer.right and fact.holds(answer.turn)]
+        stale = ", ".join(str(answer.turn) for answer in asked if answer.right and not fact.holds(answer.turn))
         likelier = sum(answer.margin > 0 for answer in asked)
         told.append(
             f"{fact.name}: answered after turn {', '.join(right) or 'none'}, likelier than its rivals after {likelier} "
-            f"of {len(asked)} turns."
+            f"of {len(asked)} turns{f'; still answered, though corrected, after turn {stale}' if stale else ''}."
         )
     alt = f"Heatmap of facts by turn: by how much the state prefers the answer to its rivals. {' '.join(told)}"
     return Picture(name="episodes", title="which facts the state still answers", alt=alt, figure=figure)
+
+
+def _sign(fact: Fact, turn: int, answer: Answer | None) -> str:
+    """What is written into a cell: whether it is named, and by how much it is preferred."""
+    if answer is None:
+        return ""
+    named = "✓" if answer.right else "✗" if answer.rival else "-"
+    return f"{named if fact.holds(turn) else f'({named})'}\n{answer.margin:+.1f}"
 
 
 def _persona(trace: ConversationTrace) -> Picture:
@@ -110,11 +126,11 @@ def _persona(trace: ConversationTrace) -> Picture:
             )  # fmt: skip
         axes.axhline(0, color=INK, linewidth=0.6)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.set(xlabel="turns read", ylabel="left of the persona's trace")
+        axes.set(xlabel="turns read", ylabel="left of the first trace in the state")
         axes.legend(loc="best")
     told = "; ".join(f"{component} {left[-1]:.2f}" for component, left in trace.episodes.traces.items())
     alt = (
         f"Curves of what is left in the states of the difference that persona and preferences made, from 1 after turn "
-        f"{first}. At the end: {told}."
+        f"{first}. At the end: {told}. A trace that fades does not say that a fact is lost: the answers do."
     )
     return Picture(name="persona", title="what is left of persona and preferences", alt=alt, figure=figure)

@@ -26,6 +26,8 @@ class ProveConfig:
         seeds: Seeds of the scripted subjects.
         meant: Ask of a faulty subject the check that is meant for its fault alone, not every check.
         kept: Measure nothing: judge what earlier calls have kept.
+        rewrite: Measure and judge nothing: write the matrix in `out` again, without faults and checks that are no
+            more, and with the names of those that it lacks.
         jobs: Processes.
         out: Folder for kill_matrix.json, .md and .png.
     """
@@ -37,6 +39,7 @@ class ProveConfig:
     seeds: int = 1
     meant: Annotated[bool, Parameter(negative="")] = False
     kept: Annotated[bool, Parameter(negative="")] = False
+    rewrite: Annotated[bool, Parameter(negative="")] = False
     jobs: int = 1
     out: Annotated[Path, Parameter(name=("--out", "-o"))] = Path("docs/results")
 

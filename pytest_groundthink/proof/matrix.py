@@ -171,8 +171,7 @@ def build(
         planned: Cells that were asked for.
     """
     judged = [_judged(cell, book.checks[cell.check]) for cell in cells]
-    controls = [_control(one, judged) for one in healthy]
-    trained = [row for row in controls if not row.scripted and row.asked]
+    controls = [_control(one.name, bool(one.script), one.steps, judged) for one in healthy]
     return Matrix(
         steps=steps,
         planned=planned,
@@ -180,8 +179,37 @@ def build(
         faults=tuple(_fault(name, judged) for name in faults),
         controls=tuple(row for row in controls if row.asked),
         separations=tuple(_separations(judged, book)),
-        alarm_bound=_upper_bound(sum(bool(row.failed) for row in trained), len(trained)),
+        alarm_bound=_alarm_bound(controls),
     )
+
+
+def known(matrix: Matrix, book: CheckBook) -> Matrix:
+    """A matrix of an earlier version without the faults and checks that are no more; its verdicts stay as they were.
+
+    Args:
+        matrix: The matrix.
+        book: The checks that there are.
+    """
+    cells = [one for one in matrix.cells if one.check in book.checks and (not one.fault or one.fault in SABOTAGES)]
+    controls = [_control(row.control, row.scripted, row.steps, cells) for row in matrix.controls]
+    return Matrix(
+        steps=matrix.steps,
+        planned=matrix.planned - (len(matrix.cells) - len(cells)),
+        cells=tuple(cells),
+        faults=tuple(_fault(row.fault, cells) for row in matrix.faults if row.fault in SABOTAGES),
+        controls=tuple(row for row in controls if row.asked),
+        separations=tuple(_still_separated(matrix.separations, cells)),
+        alarm_bound=_alarm_bound(controls),
+    )
+
+
+def _still_separated(separations: Iterable[Separation], cells: Sequence[Judged]) -> Iterable[Separation]:
+    for one in separations:
+        own = {(cell.control, cell.fault): cell.values.get(one.metric) for cell in cells if cell.check == one.check}
+        broken = {fault: value for fault, value in one.broken.items() if fault in {fault for _, fault in own}}
+        healthy = [value for (_, fault), value in own.items() if not fault and value is not None]
+        if broken and healthy:
+            yield msgspec.structs.replace(one, broken=broken, factor=_factor(healthy, list(broken.values())))
 
 
 def _judged(cell: Cell, check: Check) -> Judged:
@@ -217,16 +245,16 @@ def _fault(name: str, cells: Iterable[Judged]) -> FaultRow:
     )
 
 
-def _control(control: Control, cells: Iterable[Judged]) -> ControlRow:
-    own = [cell for cell in cells if not cell.fault and cell.control == control.name]
+def _control(name: str, scripted: bool, steps: int, cells: Iterable[Judged]) -> ControlRow:
+    own = [cell for cell in cells if not cell.fault and cell.control == name]
 
     def with_status(status: Status) -> tuple[str, ...]:
         return tuple(cell.check for cell in own if cell.status is status)
 
     return ControlRow(
-        control=control.name,
-        scripted=bool(control.script),
-        steps=control.steps,
+        control=name,
+        scripted=scripted,
+        steps=steps,
         asked=len(own),
         failed=with_status(Status.FAIL),
         warned=with_status(Status.WARN),
@@ -282,6 +310,11 @@ def _factor(healthy: Sequence[float], broken: Sequence[float | None]) -> float |
             return None
         factors.append(max(one / other, other / one))
     return min(factors)
+
+
+def _alarm_bound(controls: Sequence[ControlRow]) -> float | None:
+    trained = [row for row in controls if not row.scripted and row.asked]
+    return _upper_bound(sum(bool(row.failed) for row in trained), len(trained))
 
 
 def _upper_bound(flagged: int, n: int) -> float | None:

@@ -21,7 +21,7 @@ from gt.sabotage import SABOTAGES
 from pytest_groundthink.checks import CheckBook, load_checks
 from pytest_groundthink.proof.cells import Cell, plan
 from pytest_groundthink.proof.config import ProveConfig
-from pytest_groundthink.proof.matrix import SCHEMA, Matrix, build
+from pytest_groundthink.proof.matrix import SCHEMA, Matrix, build, known
 from pytest_groundthink.proof.run import kept, run
 from pytest_groundthink.verdict import Interval, Status
 
@@ -52,6 +52,10 @@ def prove_and_report(config: ProveConfig, console: Console) -> bool:
     """
     book = load_checks(fixtures_dir() / "checks.yaml")
     config.check(book)
+    if config.rewrite:
+        found, made = read(config.out)
+        _show(known(found, book), book, config.out, console, made)
+        return known(found, book).proven
     units = plan(config, book)
     if not units:
         raise ValueError("none of these checks can be asked of a control: leave --checks out, or give others")
@@ -65,13 +69,18 @@ def prove_and_report(config: ProveConfig, console: Console) -> bool:
     faults = [name for name in config.faults or SABOTAGES if SABOTAGES[name].caught_by in chosen]
     healthy = list({unit.control.name: unit.control for unit in units}.values())
     matrix = build(cells, faults, healthy, book, config.steps, sum(len(unit.checks) for unit in units))
+    _show(matrix, book, config.out, console)
+    return matrix.proven
+
+
+def _show(matrix: Matrix, book: CheckBook, out: Path, console: Console, made: Made | None = None) -> None:
+    """Print and write a matrix."""
     for table in (*_grids(matrix, book, console.width), _survivors(matrix)):
         if table.row_count:
             console.print(table)
     console.print(" ".join(summary(matrix)), highlight=False)
-    write(matrix, book, config.out)
-    console.print(f"written: {config.out / NAME}.json, .md" + _draw(matrix, book, config.out), highlight=False)
-    return matrix.proven
+    write(matrix, book, out, made)
+    console.print(f"written: {out / NAME}.json, .md" + _draw(matrix, book, out), highlight=False)
 
 
 @contextmanager
@@ -174,34 +183,77 @@ def _survivors(matrix: Matrix) -> Table:
     return table
 
 
-def write(matrix: Matrix, book: CheckBook, out: Path) -> None:
-    """Write kill_matrix.json and kill_matrix.md."""
+class Made(msgspec.Struct, frozen=True, kw_only=True):
+    """What a matrix was made with: versions, and the hash of the thresholds that judged."""
+
+    version: str
+    python: str
+    thresholds_sha256: str
+
+    @classmethod
+    def now(cls, book: CheckBook) -> Made:
+        """With what is there now."""
+        return cls(version=__version__, python=platform.python_version(), thresholds_sha256=book.sha256)
+
+
+def read(out: Path) -> tuple[Matrix, Made]:
+    """The matrix of a folder, and what it was made with.
+
+    Raises:
+        ValueError: If there is none: one line.
+    """
+    path = out / f"{NAME}.json"
+    try:
+        content = path.read_bytes()
+        if msgspec.json.decode(content).get("schema") != SCHEMA:
+            raise ValueError(f"{path}: expected a matrix with schema {SCHEMA}: make it with groundthink prove")
+        return msgspec.json.decode(content, type=Matrix), msgspec.json.decode(content, type=Made)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror or error}; make it with groundthink prove") from None
+    except (msgspec.MsgspecError, AttributeError) as error:
+        raise ValueError(f"{path}: expected a matrix with schema {SCHEMA}, got {error}") from None
+
+
+def write(matrix: Matrix, book: CheckBook, out: Path, made: Made | None = None) -> None:
+    """Write kill_matrix.json and kill_matrix.md; `made` is what the matrix was made with if not with what is there."""
     from gt.checkpoint import write_bytes
 
+    made = made or Made.now(book)
     content: dict[str, Any] = {
         "schema": SCHEMA,
-        "version": __version__,
-        "python": platform.python_version(),
-        "thresholds_sha256": book.sha256,
+        **msgspec.to_builtins(made),
         "proven": matrix.proven,
         **msgspec.to_builtins(matrix),
     }
     write_bytes(out / f"{NAME}.json", msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")
-    write_bytes(out / f"{NAME}.md", markdown(matrix, book).encode())
+    write_bytes(out / f"{NAME}.md", markdown(matrix, book, made).encode())
 
 
-def markdown(matrix: Matrix, book: CheckBook) -> str:
-    """The matrix as text."""
+def lacking(matrix: Matrix, book: CheckBook) -> str:
+    """One sentence on the faults and checks that there are and that the matrix does not have; empty if it has all."""
+    faults = SABOTAGES.keys() - {row.fault for row in matrix.faults if row.asked}
+    checks = book.checks.keys() - {cell.check for cell in matrix.cells}
+    parts = [
+        f"{len(names)} of {len(every)} {what} ({', '.join(name for name in every if name in names)})"
+        for what, names, every in (("faults", faults, SABOTAGES), ("checks", checks, book.checks))
+        if names
+    ]
+    return f"Not in it are {' and '.join(parts)}." if parts else ""
+
+
+def markdown(matrix: Matrix, book: CheckBook, made: Made | None = None) -> str:
+    """The matrix as text; `made` as for `write`."""
+    made = made or Made.now(book)
     trained, scripted = ([row for row in matrix.controls if row.scripted is of] for of in (False, True))
     lengths = sorted({row.steps for row in trained})
     parts = [
         "# Kill matrix",
-        "\n".join(summary(matrix)),
+        "\n".join(filter(None, (*summary(matrix), lacking(matrix, book)))),
         f"{len(matrix.cells):,} cells. Healthy: {len(trained)} models at {SCALE}, trained for "
         f"{' or '.join(map(str, lengths)) or 'no'} steps, and {len(scripted)} scripted subjects (`gt.scripted`), on "
         "which the checks of ability (canaries, synthetic tasks, needles, long range) are proven: no model passes them "
         "that was trained so shortly. Faults are planted in the first that their check is asked of. "
-        f"Made by `groundthink prove` {__version__}; thresholds: profile `default`.",
+        f"Made by `groundthink prove` {made.version}; thresholds: profile `default`, {made.thresholds_sha256[:12]}.",
         "## Faults",
         _table(
             ("fault", "what is broken", "planted in", "meant for", "verdict", "also fails", "reason"),

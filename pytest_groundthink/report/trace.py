@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,15 +27,16 @@ ROWS = 24
 
 def text_tables(trace: TextTrace) -> list[Table]:
     """States along a text, then its abrupt changes."""
-    return [_evolution(f"states every {trace.block} tokens", "tokens", trace.evolution), _shifts(trace)]
+    return [_evolution(f"states every {trace.block} tokens", trace.evolution), _shifts(trace)]
 
 
 def conversation_tables(trace: ConversationTrace) -> list[Table]:
-    """What is answered after each turn, what drifted, states after each turn, and abrupt changes."""
+    """What is answered after each turn and in which words, what drifted, states after each turn, and abrupt changes."""
     return [
         _answers(trace),
+        _said(trace),
         _drifts(trace),
-        _evolution("states after each turn", "tokens", trace.turns),
+        _evolution("states after each turn", trace.turns, by_turn=True),
         _shifts(trace.text),
     ]
 
@@ -102,14 +104,14 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
-def _evolution(title: str, unit: str, evolution: Evolution) -> Table:
+def _evolution(title: str, evolution: Evolution, by_turn: bool = False) -> Table:
     """Norm over all layers, mean cosine of the layers with the place before, and the mean gate."""
     components = evolution.course["components"]
     heads = [f"{name} {what}" for name in components for what in ("norm", "cosine")]
-    table = _table(title, unit, *heads, *(["gate"] if evolution.gate else []))
+    table = _table(title, *(["turn"] if by_turn else []), "tokens", *heads, *(["gate"] if evolution.gate else []))
     step = -(-len(evolution.places) // ROWS)
     for place in range(step - 1, len(evolution.places), step):
-        cells = [f"{evolution.places[place]:,}"]
+        cells = [*([str(place + 1)] if by_turn else []), f"{evolution.places[place]:,}"]
         for part in components.values():
             cells.append(_shown(sum(v * v for v in part["norm"][place] if v is not None) ** 0.5, ".4g"))
             cells.append(_shown(_mean(part["cosine"][place - 1]), ".3f") if place else "")
@@ -124,15 +126,18 @@ def _shifts(trace: TextTrace) -> Table:
     for shift, excerpt in zip(trace.shifts, trace.excerpts, strict=True):
         text = Text(" ".join(excerpt.split())[:SHOWN])
         table.add_row(f"{shift.start:,}-{shift.end:,}", shift.component, f"{shift.z:.1f}", str(shift.layer), text)
-    if not trace.shifts:
-        table.add_row("none" if trace.judged else "too few blocks to tell: give a smaller --block")
+    if not trace.judged:
+        table.add_row("-", "", "", "", f"too few blocks of {trace.block} tokens to tell: give a smaller --block")
+    elif not trace.shifts:
+        table.add_row("none")
     return table
 
 
 def _answers(trace: ConversationTrace) -> Table:
     turns = range(1, len(trace.conversation.turns) + 1)
     columns = [f"turn {turn}" for turn in turns]
-    table = _table("answered (yes, no, rival named) and preferred by (nats)", "fact", "expected", *columns)
+    title = "does the answer name the fact (yes, no, or a rival), and by how many nats is it likelier than its rivals"
+    table = _table(title, "fact", "expected", *columns)
     found = {(answer.fact, answer.turn): answer for answer in trace.episodes.answers}
     for fact in trace.conversation.facts:
         cells = []
@@ -142,6 +147,26 @@ def _answers(trace: ConversationTrace) -> Table:
             past = "" if fact.holds(turn) or answer is None else " (past)"
             cells.append("" if answer is None else f"{word} {answer.margin:+.1f}{past}")
         table.add_row(Text(fact.name), Text(fact.answer), *cells)
+    return table
+
+
+def _said(trace: ConversationTrace) -> Table:
+    """The answers in words, one row for those that stay the same, and the replies that the turns do not give."""
+    from gt.data.dialogues import canary_data
+
+    table = _table("what it said", "turns", "asked", "expected", "said")
+    for fact in trace.conversation.facts:
+        own = [answer for answer in trace.episodes.answers if answer.fact == fact.name]
+        for said, same in groupby(own, key=lambda answer: answer.text):
+            turns = [answer.turn for answer in same]
+            span = str(turns[0]) if len(turns) == 1 else f"{turns[0]}-{turns[-1]}"
+            table.add_row(span, Text(fact.question), Text(fact.answer), Text(said[:SHOWN]))
+    for number, (turn, written) in enumerate(
+        zip(trace.conversation.turns, trace.episodes.written, strict=True), start=1
+    ):
+        if turn.assistant is None:
+            reply = written.removeprefix(canary_data().query(turn.user))
+            table.add_row(str(number), Text(turn.user), "(its own reply)", Text(reply.strip()[:SHOWN]))
     return table
 
 

@@ -21,10 +21,11 @@ from pytest_groundthink.proof.asked import probes
 from pytest_groundthink.proof.cells import COSTLY, Cell, Journal, plan
 from pytest_groundthink.proof.config import ProveConfig
 from pytest_groundthink.proof.matrix import _accepted, build
-from pytest_groundthink.report.matrix import _grids, markdown, prove_and_report
+from pytest_groundthink.report.matrix import _grids, lacking, markdown, prove_and_report, read
 from pytest_groundthink.verdict import Status
 
 BOOK = load_checks(fixtures_dir() / "checks.yaml")
+PUBLISHED = Path(__file__).parents[2] / "docs" / "results"
 FAULTS = ("forgets-every-8", "forgets-every-64")
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -205,6 +206,60 @@ def test_a_cell_that_is_missing_proves_nothing() -> None:
     partial = judged({"model 0": 1e-7}, 0.5, planned=3)
     assert not partial.proven
     assert "1 of 3 cells are missing." in markdown(partial, BOOK)
+
+
+def test_the_published_matrix_has_no_fault_or_check_that_is_no_more() -> None:
+    again = "run: groundthink prove --rewrite"
+    matrix, made = read(PUBLISHED)
+    faults = {row.fault for row in matrix.faults} | {cell.fault for cell in matrix.cells} - {""}
+    checks = {cell.check for cell in matrix.cells} | {row.meant for row in matrix.faults}
+    assert faults <= SABOTAGES.keys(), again
+    assert checks <= BOOK.checks.keys(), again
+    assert {row.fault: row.meant for row in matrix.faults} == {name: SABOTAGES[name].caught_by for name in faults}
+    assert (PUBLISHED / "kill_matrix.md").read_text(encoding="utf-8") == markdown(matrix, BOOK, made), again
+
+
+def test_what_a_matrix_lacks_is_named() -> None:
+    said = lacking(judged({"model 0": 1e-7}, 0.5), BOOK)
+    assert f"{len(SABOTAGES) - 1} of {len(SABOTAGES)} faults (wrong-kernel, " in said
+    assert f"{len(BOOK.checks) - 1} of {len(BOOK.checks)} checks (G0, G1a, G1c, " in said
+    assert "leaking-future" not in said
+    assert said in markdown(judged({"model 0": 1e-7}, 0.5), BOOK)
+    every = [Cell(control="model 0", fault="", check=id_) for id_ in BOOK.checks]
+    every += [Cell(control="model 0", fault=name, check=fault.caught_by) for name, fault in SABOTAGES.items()]
+    assert lacking(build(every, list(SABOTAGES), healthy(1), BOOK, 9, len(every)), BOOK) == ""
+
+
+def test_a_matrix_is_written_again_without_what_is_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SABOTAGES, "once", msgspec.structs.replace(SABOTAGES["forgets-every-8"], summary="long ago"))
+    _, _, written = proved(settings(tmp_path, faults=(*FAULTS, "once")))
+    path = tmp_path / "out" / "kill_matrix.json"
+    path.write_text(json.dumps(written | {"version": "0.0.1", "thresholds_sha256": "5" * 64}))
+    monkeypatch.delitem(SABOTAGES, "once")
+    monkeypatch.setattr(running, "load", lambda *args, **kwargs: pytest.fail("nothing is measured"))
+    proven, said, again = proved(settings(tmp_path, rewrite=True))
+    assert proven
+    assert "2 of 2 faults are caught by the check meant for them." in said
+    assert {row["fault"] for row in again["faults"]} == {cell["fault"] for cell in again["cells"]} - {""} == set(FAULTS)
+    assert all("once" not in one["broken"] for one in again["separations"])
+    assert (again["version"], again["thresholds_sha256"]) == ("0.0.1", "5" * 64), "what judged stays what judged"
+    text = (tmp_path / "out" / "kill_matrix.md").read_text()
+    assert "Made by `groundthink prove` 0.0.1; thresholds: profile `default`, 555555555555." in text
+    assert "| once |" not in text
+
+
+@pytest.mark.parametrize(
+    "content", [None, "{", "[]", '{"schema": "other/1"}', '{"schema": "groundthink.kill_matrix/1"}']
+)
+def test_what_is_no_matrix_is_one_line(content: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if content is not None:
+        (tmp_path / "kill_matrix.json").write_text(content)
+    with pytest.raises(SystemExit) as ended:
+        cli.app(["prove", "--rewrite", "-o", str(tmp_path)])
+    assert ended.value.code == 4
+    said = " ".join(capsys.readouterr().out.split())
+    assert "kill_matrix.json: " in said
+    assert "Traceback" not in said
 
 
 def test_a_value_that_is_not_finite_has_no_factor() -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,32 @@ def test_published_schema_is_current() -> None:
 
 def test_a_scorecard_fits_the_published_schema() -> None:
     jsonschema.validate(json.loads(scorecard.encode(CARD)), json.loads(PUBLISHED.read_text(encoding="utf-8")))
+
+
+def rows(part: str) -> dict[str, str]:
+    """Rows of the only table of a part of a document: the names in its first cell, and all of it."""
+    lines = [line for line in part.splitlines() if line.startswith("| `")]
+    return {name: line for line in lines for name in re.findall(r"`(\w+)`", line.split(" | ")[0])}
+
+
+def test_every_field_is_documented_where_it_stands() -> None:
+    text = (PUBLISHED.parent / "scorecard.md").read_text(encoding="utf-8")
+    begins = ("", "\nA check:", "\nA measurement:", "\nA score of", "\n`decision.scaling` is", "\n* JSON has")
+    places = [text.index(begin) for begin in begins]
+    card, check, measurement, score, scaling = (rows(text[begin:end]) for begin, end in pairwise(places))
+    tables = {"Scorecard": card, "CheckResult": check, "MeasurementRecord": measurement}
+    tables |= {"DerivedScore": score, "ScalingFit": scaling}
+    within = {"SubjectSection": card["subject"], "Provenance": card["provenance"], "Git": card["provenance"]}
+    within |= {"ThresholdsUsed": card["provenance"], "Summary": card["summary"], "Decision": card["decision"]}
+    within |= {"CategoryScore": card["decision"], "Threshold": check["threshold"]}
+    within |= {"LadderPoint": scaling["points"], "ScalingPrediction": scaling["predicted"]}
+    defined = json.loads(scorecard.schema())["$defs"]
+    fields = {name: list(one["properties"]) for name, one in defined.items() if "properties" in one}
+    assert fields.keys() == tables.keys() | within.keys(), "say in docs/scorecard.md what the new object holds"
+    for name, table in tables.items():
+        assert sorted(table) == sorted(fields[name]), f"the table of {name} in docs/scorecard.md"
+    for name, row in within.items():
+        assert not [field for field in fields[name] if f"`{field}`" not in row], f"{name} in docs/scorecard.md"
 
 
 def test_written_and_read_again_it_is_the_same(tmp_path: Path) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from io import StringIO
 from pathlib import Path
 
+import msgspec
 import pytest
+from rich.console import Console
 
+from gt.data.dialogues import canary_data
 from gt.trace import (
     Conversation,
     ConversationTrace,
@@ -19,7 +23,7 @@ from gt.trace import (
 from gt.trace.episodes import Answer, Drift, Episodes
 from pytest_groundthink.cli import app
 from pytest_groundthink.pictures import Picture, traces
-from pytest_groundthink.report.trace import page
+from pytest_groundthink.report.trace import conversation_tables, page
 
 from .test_pictures import drawn
 
@@ -47,6 +51,7 @@ TALK = ConversationTrace(
         facts=(
             Fact(name="name", kind="persona", turn=1, question="Who?", answer="Ann", rivals=("Bo",)),
             Fact(name="sound", turn=2, question="What?", answer="Hm", rivals=("Ha",)),
+            Fact(name="old", turn=1, until=1, question="When?", answer="then", rivals=("now",)),
         ),
     ),
     text=TEXT,
@@ -58,6 +63,8 @@ TALK = ConversationTrace(
             Answer(turn=1, fact="name", text="Ann.", right=True, margin=3.0),
             Answer(turn=2, fact="name", text="Bo.", right=False, margin=-1.0, rival="Bo"),
             Answer(turn=2, fact="sound", text="What?", right=False, margin=0.5),
+            Answer(turn=1, fact="old", text="Then.", right=True, margin=20.0),
+            Answer(turn=2, fact="old", text="Then.", right=True, margin=9.0),
         ],
         drifts=[Drift(fact="name", kind="persona", turn=2, what="changed", text="Bo.")],
         traces={"rwkv": [1.0, 0.25]},
@@ -74,8 +81,8 @@ def pictures() -> dict[str, Picture]:
 SAID = {
     "episodes": "name: answered after turn 1, likelier than its rivals after 1 of 2 turns.",
     "persona": "At the end: rwkv 0.25.",
-    "turns": "rwkv: the mean norm goes from 3.5 to 7, and neighbours have a mean cosine of 0.750.",
-    "course": "(3 places up to 24 tokens)",
+    "turns": "(3 places up to 3 turns read): the norm",
+    "course": "rwkv: the mean norm goes from 3.5 to 7, and neighbours have a mean cosine of 0.750.",
     "changes": "rwkv at tokens 8 to 16 (z 4.2)",
     "gate": "layer 0 0.40; layer 1 0.50",
 }
@@ -91,6 +98,36 @@ def test_a_picture_is_not_empty_and_says_what_it_shows(pictures: dict[str, Pictu
     assert 0.01 < share < 0.85
     assert colors > 10
     assert SAID[name] in pictures[name].alt
+
+
+def test_what_is_no_longer_true_is_no_success(pictures: dict[str, Picture]) -> None:
+    assert "old: answered after turn 1, likelier than its rivals after 2 of 2 turns; still" in pictures["episodes"].alt
+    cells = [text.get_text() for axes in pictures["episodes"].figure.axes for text in axes.texts]
+    assert cells == ["✓\n+3.0", "✗\n-1.0", "-\n+0.5", "✓\n+20.0", "(✓)\n+9.0"]
+    (image,) = [image for axes in pictures["episodes"].figure.axes for image in axes.images if axes.texts]
+    assert image.get_clim() == (-20, 20), "colours reach as far as the preferences"
+
+
+def test_what_was_said_is_told_once_for_turns_that_say_the_same() -> None:
+    console = Console(width=200, record=True, file=StringIO())
+    own = msgspec.structs.replace(TALK.conversation, turns=(TALK.conversation.turns[0], Turn(user="Hm.")))
+    written = [*TALK.episodes.written[:1], canary_data().turn("Hm.", "Good.")]
+    talk = msgspec.structs.replace(
+        TALK, conversation=own, episodes=msgspec.structs.replace(TALK.episodes, written=written)
+    )
+    for table in conversation_tables(talk):
+        console.print(table)
+    rows = [line.split("  ") for line in console.export_text().splitlines()]
+    rows = [[cell.strip() for cell in row if cell.strip()] for row in rows]
+    for row in (
+        ["1", "Who?", "Ann", "Ann."],
+        ["2", "Who?", "Ann", "Bo."],
+        ["1-2", "When?", "then", "Then."],
+        ["2", "Hm.", "(its own reply)", "Good."],
+        ["old", "then", "yes +20.0", "yes +9.0 (past)"],
+        ["turn", "tokens", "rwkv norm", "rwkv cosine", "gate"],
+    ):
+        assert row in rows
 
 
 def test_a_page_holds_all_pictures_and_needs_nothing_from_elsewhere(pictures: dict[str, Picture]) -> None:
@@ -122,6 +159,8 @@ def test_a_text_gives_tables_and_what_was_asked_for(tmp_path: Path, capsys: pyte
     assert record["evolution"]["places"] == list(range(16, 161, 16))
     status, printed = run(capsys, *more, "-o", tmp_path / "a.html", "--tokens", 40)
     assert status == 0, printed
+    assert "too few blocks of 16 tokens to tell: give a smaller --block" in " ".join(printed.split())
+    assert "<title>Trace of GF-MH@0.3M: a.txt</title>" in (tmp_path / "a.html").read_text(encoding="utf-8")
     assert (tmp_path / "a.html").read_text(encoding="utf-8").count("<svg") == 3
 
 
@@ -154,6 +193,7 @@ def test_a_conversation_is_asked(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (("--text", "a.txt", "--model", "nothing"), "nothing"),
         (("--text", "a.txt", "--model", "GPT2@TINY"), "lacks recurrent states"),
         (("--text", "latin.txt"), "latin.txt: is no UTF-8 text"),
+        (("--text", "a.txt", "--model", "GF-MH@0.3M", "--block", "0"), "the text has 4 tokens and a block 0: expected"),
         (("--text", "a.txt", "--model", "GF-MH@0.3M"), "the text has 4 tokens and a block 16: expected at least two"),
     ],
 )

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from gt.data import leaks
-from gt.data.leaks import WINDOW, find_leaks, leaked_share
+from gt.data.leaks import WINDOW, LeakedShares, find_leaks, leaked_shares
 from gt.data.store import Tokens
 
 RANDOM = np.random.default_rng(0)
@@ -164,11 +164,32 @@ def test_different_documents_and_stretches_have_different_hashes():
 
 def test_the_share_of_validation_text_that_training_has():
     train, valid = RANDOM.integers(1, 60, 5000), RANDOM.integers(1, 60, 3200)
-    assert leaked_share([tokens(train)], [tokens(valid)]) == 0
+    assert leaked_shares([tokens(train)], [tokens(valid)]) == LeakedShares()
     train[100:900] = valid[1600:2400]
-    assert leaked_share([tokens(train, pieces=3)], [tokens(valid, pieces=2)]) == pytest.approx(800 / 3200, abs=0.011)
+    found = leaked_shares([tokens(train, pieces=3)], [tokens(valid, pieces=2)])
+    assert found.text == pytest.approx(800 / 3200, abs=0.011)
+    assert found.documents == 2 / 4, "those from 1,000 to 3,000"
     half = [tokens(train), tokens(valid)], [tokens(valid), tokens(RANDOM.integers(1, 60, 3200))]
-    assert leaked_share(*half) == pytest.approx(0.5, abs=0.02)
-    composed = [tokens(valid, generated=True)]
-    assert leaked_share(composed, composed) == 0, "what a generator composes recurs by design"
-    assert leaked_share([tokens(train)], [tokens(valid[:20])]) == 0
+    assert leaked_shares(*half).text == pytest.approx(0.5, abs=0.02)
+    assert leaked_shares(*half).documents == 4 / 8
+    assert leaked_shares([tokens(train)], [tokens(valid[:20])]) == LeakedShares()
+
+
+def test_the_share_of_windows_is_of_those_that_are_validated_on():
+    train, valid = RANDOM.integers(1, 60, 5000), RANDOM.integers(1, 60, 3200)
+    train[100:900] = valid[1600:2400]
+    clean, leaky = valid[:800].reshape(8, 100), valid[1600:2400].reshape(8, 100)
+    for windows, share in ((clean, 0), (leaky, 1), (np.concatenate([clean, leaky, clean]), 8 / 24)):
+        assert leaked_shares([tokens(train)], [tokens(valid)], [windows]).windows == share
+    two = leaked_shares([tokens(train)], [tokens(valid), tokens(valid[:1000])], [None, leaky])
+    assert two.windows == 1, "a source without windows counts for none"
+    assert leaked_shares([tokens(train)], [tokens(valid)], [leaky[:, :31]]).windows == 0, "too short for a stretch"
+
+
+def test_short_and_generated_documents_leak_as_wholes():
+    train, valid = RANDOM.integers(1, 60, 400), RANDOM.integers(1, 60, 200)
+    train[200:240] = valid[60:100]
+    short = {"every": 20}
+    assert leaked_shares([tokens(train, **short)], [tokens(valid, **short)]).documents == 2 / 10
+    composed = [tokens(valid, **short, generated=True)]
+    assert leaked_shares(composed, composed) == LeakedShares(documents=1), "passages recur there by design"

@@ -222,6 +222,12 @@ def test_validation_text_in_training_is_in_the_record(tmp_path: Path) -> None:
     measurements = training_runs.training_log(load(model="RWKV6@TINY", ckpt=str(tmp_path / "run")))
     assert {one.metric: one.value for one in measurements}["leaked_share"] == pytest.approx(1, abs=0.02)
     assert status("L4", measurements) == "FAIL"
+    header = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert header["training"]["leaked_documents"] == header["training"]["leaked_windows"] == 1
+    header["training"] = {name: value for name, value in header["training"].items() if not name.startswith("leaked")}
+    (tmp_path / "run" / "config.json").write_text(json.dumps(header))
+    older = training_runs.training_log(load(model="RWKV6@TINY", ckpt=str(tmp_path / "run")))
+    assert {one.metric for one in measurements} - {one.metric for one in older} == {"leaked_share"}
 
 
 def test_a_loss_that_shot_up_is_seen_though_it_came_down() -> None:

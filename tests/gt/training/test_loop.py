@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from gt import registry
-from gt.checkpoint import inspect_checkpoint
+from gt.checkpoint import inspect_checkpoint, read_training
 from gt.data.config import DataSource
 from gt.data.corpus import python_reference
 from gt.models.hybrid import HybridLM
@@ -294,11 +294,21 @@ def test_files_to_validate_on_are_looked_for_in_those_to_train_on(tmp_path: Path
     other = [" ".join(reversed(document.split())) for document in documents]
     run: dict[str, Any] = {"valid": (str(held_out),), "steps": 1}
     held_out.write_text("\n<|endoftext|>\n".join(other))
-    train(settings(text, tmp_path / "clean", **run))
+    clean = train(settings(text, tmp_path / "clean", **run))
+    assert "leaked" not in (clean / "train_log.jsonl").read_text()
     held_out.write_text("\n<|endoftext|>\n".join([*other, documents[7]]))
     with pytest.raises(ValueError, match=r"validation text occurs in training: 1 passages of .* of corpus are in val"):
         train(settings(text, tmp_path / "leaky", **run))
-    train(settings(text, tmp_path / "leaky", allow_leaks=True, **run))
+    out = train(settings(text, tmp_path / "leaky", allow_leaks=True, **run))
+    first, *steps = map(json.loads, (out / "train_log.jsonl").read_text().splitlines())
+    assert first["leaked_documents"] == pytest.approx(1 / (len(other) + 1))
+    assert 0 < first["leaked_share"] < 0.1
+    assert 0 < first["leaked_windows"] < 0.5
+    assert [line["step"] for line in steps] == [1]
+    training = read_training(out)
+    assert {name: training[name] for name in first} == first
+    allowed = train(settings(text, tmp_path / "clean", overwrite=True, allow_leaks=True, valid=(), steps=1))
+    assert json.loads((allowed / "train_log.jsonl").read_text().splitlines()[0]) == dict.fromkeys(first, 0.0)
 
 
 def test_windows_in_which_nothing_counts_are_not_a_loss_of_0(tmp_path: Path) -> None:
@@ -319,6 +329,8 @@ def test_conversations_are_validated_on_those_of_another_seed(tmp_path: Path) ->
     run: dict[str, Any] = {"corpus": (), "data": (talk,), "shards": str(tmp_path / "shards"), "steps": 1}
     with pytest.raises(ValueError, match="validation text occurs in training"):
         train(settings(tmp_path, tmp_path / "run", valid=(talk,), **run))
+    same = read_training(train(settings(tmp_path, tmp_path / "same", valid=(talk,), allow_leaks=True, **run)))
+    assert (same["leaked_documents"], same["leaked_share"]) == (1, 0), "passages recur there by design"
     valid = (DataSource(path="conversations:", count=100, seed=1),)
     out = train(settings(tmp_path, tmp_path / "run", valid=valid, **run))
     training = json.loads((out / "config.json").read_text())["training"]
