@@ -76,15 +76,15 @@ def test_what_forward_takes_decides_on_the_checks() -> None:
 
 
 def test_what_every_check_needs_is_in_the_tables() -> None:
-    """Beside the two tables, L4 and the tokenizer are said in a sentence, the kernels in the table of capabilities."""
+    """Beside the two tables, L4 and the tokenizer are said in a sentence, kernels, recipe and scales in the table of capabilities."""
     everything = set().union(*(named(cell) for row in table("`forward` takes") for cell in row[2:]))
-    assert BOOK.checks.keys() - everything == {"L4", "G0", "R1"}
+    assert BOOK.checks.keys() - everything == {"L4", "G0", "L5", "R1"}
     assert asked(OFFERABLE | EVIDENCE | BORROWED) == everything | {"L4"}
     subword = {id_ for id_, check in BOOK.checks.items() if "subword_tokenizer" in check.requires}
     assert subword == named("NIAH, NIAH-16K, all of `synthetic`")
 
 
-@pytest.mark.parametrize("capability", sorted(OFFERABLE | {"kernels"}))
+@pytest.mark.parametrize("capability", sorted(OFFERABLE | {"kernels", "recipe", "scales"}))
 def test_what_is_not_asked_without_a_capability(capability: str) -> None:
     (cell,) = [cell for heading, cell in table("capability") if heading.split()[0] == f"`{capability}`"]
     assert named(cell) == {id_ for id_, check in BOOK.checks.items() if capability in check.requires}
