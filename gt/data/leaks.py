@@ -137,7 +137,7 @@ def leaked_shares(
         in_windows = _apart(np.zeros((0, 1), dtype=np.int64) if rows is None else rows)
         wanted = np.concatenate([in_text.ravel(), in_windows.ravel()])
         known = np.zeros(len(wanted), dtype=bool)
-        # Most stretches of training are sorted out by the upper bits of their hashes: `isin` sorts all that it is given.
+        # `isin` sorts all that it is given: most stretches of training are left out by the upper bits of their hashes.
         possible = np.zeros(1 << 22, dtype=bool)
         possible[wanted >> _UPPER] = True
         leaked = np.zeros(held_out.documents, dtype=bool)

@@ -76,7 +76,7 @@ def test_what_forward_takes_decides_on_the_checks() -> None:
 
 
 def test_what_every_check_needs_is_in_the_tables() -> None:
-    """Beside the two tables, L4 and the tokenizer are said in a sentence, kernels, recipe and scales in the table of capabilities."""
+    """L4 and the tokenizer are said in a sentence; kernels, recipe and scales in the table of capabilities."""
     everything = set().union(*(named(cell) for row in table("`forward` takes") for cell in row[2:]))
     assert BOOK.checks.keys() - everything == {"L4", "G0", "L5", "R1"}
     assert asked(OFFERABLE | EVIDENCE | BORROWED) == everything | {"L4"}
