@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,14 @@ os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 def pytest_configure(config: pytest.Config) -> None:
     """Warnings are errors in our own tests; in pyproject.toml this would govern the checks of a checkout as well."""
     config.addinivalue_line("filterwarnings", "error")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread_per_subject() -> Iterator[None]:
+    """Workers fill the cores: with two threads each they wait for one another, which takes several times as long."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gt.subject.MAX_THREADS", 1)
+        yield
 
 
 @pytest.fixture(scope="session")
