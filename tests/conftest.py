@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,21 +12,15 @@ pytest_plugins = ["pytester"]
 
 HERE = Path(__file__).parent
 
-# The inner sessions and the workers share the cores, as in `pytest_groundthink.session`; read when torch is loaded.
+# Workers, inner sessions and what they start share the cores: with two threads each they wait for one another, which
+# takes several times as long. Both are read when torch is loaded.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Warnings are errors in our own tests; in pyproject.toml this would govern the checks of a checkout as well."""
     config.addinivalue_line("filterwarnings", "error")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread_per_subject() -> Iterator[None]:
-    """Workers fill the cores: with two threads each they wait for one another, which takes several times as long."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gt.subject.MAX_THREADS", 1)
-        yield
 
 
 @pytest.fixture(scope="session")
