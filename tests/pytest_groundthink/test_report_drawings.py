@@ -7,7 +7,7 @@ import re
 import xml.etree.ElementTree as ET
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pytest_groundthink.report import bands, ladder
@@ -37,6 +37,7 @@ def marker(svg: ET.Element) -> float | None:
 
 
 @settings(max_examples=60, deadline=None)
+@example(value=0.0, ends=[2.225e-309, 1.0], open_end="none")
 @given(value=numbers, ends=st.tuples(numbers, numbers).map(sorted), open_end=st.sampled_from(["low", "high", "none"]))
 def test_a_value_is_in_the_zone_that_judges_it(value: float, ends: list[float], open_end: str) -> None:
     low, high = (None if open_end == "low" else ends[0]), (None if open_end == "high" else ends[1])
