@@ -116,9 +116,12 @@ class Resumable(Entry):
     def read(self) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
         """As `Entry.read`; with `fresh`, only what this run itself has left."""
         found = super().read()
-        if found is None or (self.fresh and found[0]["run_id"] != self.run_id):
+        if found is None:
             return None
-        self.cached = found[0]["run_id"] != self.run_id
+        others = found[0].pop("run_id") != self.run_id  # what is read is what was written
+        if self.fresh and others:
+            return None
+        self.cached = others
         return found
 
     def write(self, record: dict[str, Any], tensors: dict[str, Tensor]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -34,7 +33,7 @@ __all__ = ["Progress", "Subject", "SubjectPlan", "SubjectRequest", "load_subject
 MIN_TOKENS = 600  # two of the longest windows that probes cut; fewer would be the same text again and again
 
 # One number for every process of a run: results of 1 and 2 threads differ in the last bits (3e-7), and a scorecard
-# from two workers must equal one from a single process.
+# from two workers must equal one from a single process. Fewer where torch has fewer: OMP_NUM_THREADS=1 is obeyed.
 MAX_THREADS = 2
 
 Progress = Callable[[int, int, str], None]
@@ -58,7 +57,7 @@ class Subject:
         from gt import sabotage
 
         sabotage.clear()
-        torch.set_num_threads(min(MAX_THREADS, os.cpu_count() or 1))
+        torch.set_num_threads(min(MAX_THREADS, torch.get_num_threads()))
         self.plan = plan
         self.progress = progress
         self.kept: dict[str, Any] = {}

@@ -12,7 +12,9 @@ pytest_plugins = ["pytester"]
 
 HERE = Path(__file__).parent
 
-# The inner sessions and the workers share the cores, as in `pytest_groundthink.session`; read when torch is loaded.
+# Workers, inner sessions and what they start share the cores: with two threads each they wait for one another, which
+# takes several times as long. Both are read when torch is loaded.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 

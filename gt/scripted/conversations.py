@@ -28,6 +28,15 @@ def kinds() -> dict[str, tuple[str, ...]]:
 
 def every_asked(text: str) -> list[Template | ListTemplate]:
     """The templates whose questions were asked last, joined by commas and "and" where there are several."""
+    question, by_question = question_of(text).rstrip("?").lower(), _by_question()
+    if question in by_question:
+        return [by_question[question]]
+    found = [(question.find(own), template) for own, template in by_question.items() if own in question]
+    return [template for _, template in sorted(found, key=lambda one: one[0])]
+
+
+@cache
+def _by_question() -> dict[str, Template | ListTemplate]:
     templates: list[Template | ListTemplate] = [
         *canary_data().templates,
         *persona_data().templates,
@@ -35,12 +44,7 @@ def every_asked(text: str) -> list[Template | ListTemplate]:
         *preference_data().templates,
         *speaker_data().templates,
     ]
-    question = question_of(text).rstrip("?").lower()
-    by_question = {template.question.rstrip("?").lower(): template for template in templates}
-    if question in by_question:
-        return [by_question[question]]
-    found = [(question.find(own), template) for own, template in by_question.items() if own in question]
-    return [template for _, template in sorted(found, key=lambda one: one[0])]
+    return {template.question.rstrip("?").lower(): template for template in templates}
 
 
 def of_last_speaker(text: str) -> str:
@@ -51,10 +55,11 @@ def of_last_speaker(text: str) -> str:
     return "User: ".join(turn for (turn, _), name in zip(turns, who, strict=True) if name == who[-1])
 
 
-def pattern(statement: str, kind: str) -> str:
+@cache  # there are more of them than `re` keeps
+def pattern(statement: str, kind: str) -> re.Pattern[str]:
     """A statement as a regular expression, with its values as groups; each is one of the kind."""
     values = "|".join(map(re.escape, kinds()[kind]))
-    return re.sub(r"\\\{(value|other)\\\}", rf"(?P<\1>{values})", re.escape(statement))
+    return re.compile(re.sub(r"\\\{(value|other)\\\}", rf"(?P<\1>{values})", re.escape(statement)))
 
 
 def stated(text: str, template: Template | ListTemplate) -> list[str]:

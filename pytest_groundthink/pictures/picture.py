@@ -110,6 +110,8 @@ def _style(salt: str) -> Iterator[None]:
         "lines.linewidth": 1.6,
         "legend.frameon": False,
         "image.cmap": HEAT,
+        "figure.autolayout": False,
+        "figure.constrained_layout.use": False,
     }
     settings |= dict.fromkeys(
         ("text.color", "axes.labelcolor", "axes.titlecolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK
@@ -136,7 +138,7 @@ def canvas(rows: int = 1, columns: int = 1, *, width: float = 6.4, height: float
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure, figure.subplots(rows, columns, squeeze=False)
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # laid out again for each format, it would move
+        figure.set_layout_engine(None)  # laid out again for each format, it would move; "none" would draw twice
 
 
 def heatmap(figure: Figure, axes: Any, values: list[list[float | None]], *, label: str, **limits: Any) -> Any:

@@ -21,7 +21,7 @@ from gt.bench.run import bench
 from gt.bench.stability import stability
 from gt.bench.timing import alternate
 from gt.kernels import BACKENDS
-from gt.subject import Subject, SubjectRequest, load_subject, plan_subject
+from gt.subject import MAX_THREADS, Subject, SubjectRequest, load_subject, plan_subject
 
 PAUSE_S = 0.05
 
@@ -107,8 +107,9 @@ def test_the_record_says_what_was_measured_where() -> None:
 def test_the_bench_leaves_torchs_threads_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     monkeypatch.setattr(bench_run._Run, "measure", lambda self: seen.append(torch.get_num_threads()))
+    torch.set_num_threads(MAX_THREADS + 1)
     bench(["RWKV6@TINY"], small(threads=0), quiet)
-    assert seen == [1], "the test's own number of threads"
+    assert seen == [MAX_THREADS + 1], "not a subject's number of threads"
 
 
 def test_a_cell_that_does_not_fit_says_so_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,7 +135,7 @@ def test_it_is_measured_once_for_all_processes(monkeypatch: pytest.MonkeyPatch, 
     first = next_scale(subject(run_id="a"))
     monkeypatch.setattr(resources, "_measure", lambda subject: pytest.fail("measured again"))
     again = next_scale(subject(run_id="b"))
-    assert [one.value for one in again] == [one.value for one in first]
+    assert [(one.value, one.detail) for one in again] == [(one.value, one.detail) for one in first]
     assert all(one.cached for one in again)
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,9 @@ from gt.training.config import TrainConfig
 from gt.training.loop import train
 from gt.training.resume import STATE, read_record
 from gt.training.step import Step
+from tests.gt.training.killed import run_killed
 from tests.gt.training.runs import settings, write_prose
 
-ROOT = Path(__file__).resolve().parents[3]
 TIMES = ("seconds", "tokens_per_s", "memory_mib")
 
 
@@ -93,67 +92,6 @@ def test_warnings_and_spikes_go_on_as_they_were(corpus: Path, tmp_path: Path) ->
     assert any("spike: loss is" in warning for line in logged(tmp_path / "cut") for warning in line["warnings"])
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-import safetensors.torch
-from gt.training.config import TrainConfig
-from gt.training import loop
-import torch
-torch.set_num_threads(1)
-text, out, kill = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-sys.path.insert(0, sys.argv[4])
-from tests.gt.training.runs import settings
-
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-where, _, number = kill.partition(":")
-count = [int(number or 0)]
-
-def now():
-    count[0] -= 1
-    return count[0] < 0
-
-save_file, fsync, replace = safetensors.torch.save_file, os.fsync, Path.replace
-
-def torn(tensors, path, metadata=None):
-    save_file(tensors, path, metadata=metadata)
-    if now():
-        os.truncate(path, os.path.getsize(path) // 2)
-        die()
-
-def before_sync(fd):
-    if now():
-        die()
-    fsync(fd)
-
-def around_rename(self, target):
-    kills = now()
-    if kills and where == "before":
-        die()
-    replace(self, target)
-    if kills:
-        die()
-
-if where == "torn":
-    safetensors.torch.save_file = torn
-if where == "sync":
-    os.fsync = before_sync
-if where in ("before", "after"):
-    Path.replace = around_rename
-loop.train(settings(text, out, save_every=2, log_every=1, resume=kill == "resume"))
-"""
-
-
-def run_killed(corpus: Path, out: Path, kill: str) -> int:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", KILLED, str(corpus), str(out), kill, str(ROOT)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode in (0, -signal.SIGKILL), done.stderr
-    return done.returncode
-
-
 @pytest.fixture(scope="module")
 def saved_often(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     threads = torch.get_num_threads()
@@ -170,17 +108,19 @@ def saved_often(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     "kill", ["torn:2", "torn:3", "sync:11", "before:5", "after:5", "before:6", "after:6", "after:7"]
 )
 def test_a_run_killed_in_a_save_goes_on_exactly(corpus: Path, tmp_path: Path, saved_often: Path, kill: str) -> None:
-    assert run_killed(corpus, tmp_path / "cut", kill) == -signal.SIGKILL
+    often = settings(corpus, tmp_path / "cut", save_every=2, log_every=1)
+    assert run_killed(often, kill) == -signal.SIGKILL
     done = kill in ("torn:3", "after:5", "before:6", "after:6", "after:7")  # what decides is the state's rename
     assert read_record(tmp_path / "cut")["step"] == (4 if done else 2)
     assert inspect_checkpoint(tmp_path / "cut", registry.resolve("RWKV6@TINY")).step == (4 if kill == "after:7" else 2)
-    train(settings(corpus, tmp_path / "cut", save_every=2, log_every=1, resume=True))
+    train(replace(often, resume=True))
     assert_same_run(saved_often, tmp_path / "cut")
     assert [line["step"] for line in logged(tmp_path / "cut")] == list(range(1, 9))
 
 
 def test_a_run_killed_in_its_first_save_is_started_anew(corpus: Path, tmp_path: Path) -> None:
-    assert run_killed(corpus, tmp_path / "cut", "torn:0") == -signal.SIGKILL
+    often = settings(corpus, tmp_path / "cut", save_every=2, log_every=1)
+    assert run_killed(often, "torn:0") == -signal.SIGKILL
     with pytest.raises(ValueError, match="holds no run to resume"):
         train(settings(corpus, tmp_path / "cut", resume=True))
     train(settings(corpus, tmp_path / "cut"))
