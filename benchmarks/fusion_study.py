@@ -62,6 +62,7 @@ def main() -> None:
     training.add_argument("--seed", type=int, default=0)
     training.add_argument("--models", nargs="+", default=list(VARIANTS))
     training.add_argument("--settings", nargs="*", default=list(SETTINGS), help="of GF-MH (default: all)")
+    training.add_argument("--no-context", action="store_true", help="leave LRD out, which takes longer than the training")
     training.add_argument("--device", default="auto")
     training.set_defaults(run=train)
     reporting = commands.add_parser("report", help="draw and print what `train` found")
@@ -124,7 +125,7 @@ def told(chosen: argparse.Namespace, folder: Path, run: dict[str, Any]) -> dict[
     course["gate"] = [[line["step"], statistics.fmean(line["gate_mean"])] for line in lines if line.get("gate_mean")]
     request = SubjectRequest(model=run["model"], ckpt=str(own), corpus=chosen.held_out, device=chosen.device)
     benefit = None
-    if not run["failed"]:
+    if not run["failed"] and not chosen.no_context:
         subject = load_subject(plan_subject(request), lambda *note: None)
         (found,) = [each for each in context.dependency(subject) if each.metric == "context_benefit"]
         benefit = {"value": found.value, "ci95": found.ci95, "n": found.n}

@@ -17,8 +17,6 @@ MIDDLE = 18
 TALL = {"fail": 6, "warn": 14, "pass": 24}
 SPREAD = 30.0
 """From this ratio of the largest to the smallest number on, the axis is logarithmic."""
-SMALLEST = 1e-100
-"""What is smaller is not told from nothing: its share of another number need not be a float."""
 APART = 62
 """Units between two labels below the axis, so that they do not touch."""
 
@@ -41,7 +39,7 @@ class Axis:
         shown = sorted(set(numbers))
         if not shown:
             raise ValueError("an axis needs a number, got none: draw nothing")
-        positive = [number for number in shown if number > SMALLEST]
+        positive = [number for number in shown if number > 0]
         if shown[0] >= 0 and positive and positive[-1] / positive[0] > SPREAD:
             room = (positive[-1] / positive[0]) ** 0.12
             low, high = positive[0] / room, positive[-1] * room
