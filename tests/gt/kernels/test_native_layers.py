@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -126,6 +126,28 @@ def test_every_variant_learns_what_its_readable_form_learns(name: str, monkeypat
     monkeypatch.setattr(native_layers, "usable", lambda *asked: False)
     for a, b in zip(got, gradients(), strict=True):
         assert float((a - b).abs().max()) <= 1e-4 * float(b.abs().max().clamp_min(1e-5))
+
+
+@pytest.fixture
+def nan_in_new_memory() -> Iterator[None]:
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.usefixtures("nan_in_new_memory")
+@pytest.mark.parametrize("name", PARTS)
+def test_what_is_kept_fills_its_memory_and_no_more(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    size, guard = f"_{'rwkv6' if name == 'rwkv6' else 'mamba2'}_kept", 64
+    counted = getattr(native_layers, size)
+    monkeypatch.setattr(native_layers, size, lambda *sizes: counted(*sizes) + guard)
+    part = draw(name)
+    out: Any = part(torch.randn(3, 5, 128 if "G3" in name else 40, requires_grad=True), None)[0]
+    kept = out.grad_fn.saved_tensors[1]
+    gradients = torch.autograd.grad(out.sum(), list(part.parameters()))
+    assert kept[:-guard].isfinite().all()
+    assert kept[-guard:].isnan().all()
+    assert all(gradient.isfinite().all() for gradient in gradients)
 
 
 def test_what_is_not_finite_stays_so() -> None:
