@@ -62,7 +62,7 @@ def main() -> None:
     training.add_argument("--seed", type=int, default=0)
     training.add_argument("--models", nargs="+", default=list(VARIANTS))
     training.add_argument("--settings", nargs="*", default=list(SETTINGS), help="of GF-MH (default: all)")
-    training.add_argument("--no-context", action="store_true", help="leave LRD out, which takes longer than the training")
+    training.add_argument("--no-context", action="store_true", help="leave out LRD, the longer part")
     training.add_argument("--device", default="auto")
     training.set_defaults(run=train)
     reporting = commands.add_parser("report", help="draw and print what `train` found")

@@ -28,16 +28,16 @@ RWKV6_OPS = ("wkv6", "token_mix", "gated_group_norm")
 MAMBA2_OPS = ("ssd", "causal_conv1d", "rms_norm")
 BLOCK_OPS = RWKV6_OPS + MAMBA2_OPS
 
-# In the order in which cpp/step.cpp reads them.
-_RWKV6 = (
+# In the order in which cpp/step.cpp and cpp/layers.cpp read them.
+RWKV6 = (
     *(f"time_maa_{name}" for name in "xwkvrg"),
     *("time_maa_w1", "time_maa_w2", "time_decay", "time_decay_w1", "time_decay_w2", "time_faaaa"),
     *("receptance.weight", "key.weight", "value.weight", "gate.weight", "output.weight", "ln_x.weight", "ln_x.bias"),
 )
-_MAMBA2 = ("in_proj.weight", "conv1d.weight", "conv1d.bias", "dt_bias", "A_log", "D", "norm.weight", "out_proj.weight")
-_BLOCK = (
-    *(f"rwkv.{name}" for name in _RWKV6),
-    *(f"mamba.{name}" for name in _MAMBA2),
+MAMBA2 = ("in_proj.weight", "conv1d.weight", "conv1d.bias", "dt_bias", "A_log", "D", "norm.weight", "out_proj.weight")
+BLOCK = (
+    *(f"rwkv.{name}" for name in RWKV6),
+    *(f"mamba.{name}" for name in MAMBA2),
     *("mix_norm.weight", "fusion.gate.weight", "fusion.gate.bias"),
     *("ffn_norm.weight", "ffn.up.weight", "ffn.down.weight"),
 )
@@ -46,7 +46,7 @@ _BLOCK_STATE = ("rwkv_shift", "rwkv_state", "mamba_conv", "mamba_state")
 Table = ctypes.Array[ctypes.c_void_p]
 """Addresses of tensors."""
 
-_known: dict[tuple[str, ...], tuple[object, ...]] = {}
+_known: dict[tuple[str, tuple[str, ...]], tuple[object, ...]] = {}
 
 
 def usable(x_BTC: Tensor, ops: tuple[str, ...]) -> bool:
@@ -62,17 +62,22 @@ def usable(x_BTC: Tensor, ops: tuple[str, ...]) -> bool:
         or torch.is_grad_enabled()
     ):
         return False
+    return ready("step", ops)
+
+
+def ready(source: str, ops: tuple[str, ...]) -> bool:
+    """Whether all of the ops would run on the native backend itself and the kernels of a source run here."""
     # Asked for every layer of every token: the answer is kept for as long as what it depends on is the same.
     now = (os.environ.get("GT_KERNELS"), *(dispatch.BACKENDS[op] for op in ops))
-    known = _known.get(ops)
+    known = _known.get((source, ops))
     if known is None or known[0] != now[0] or any(a is not b for a, b in zip(known[1:], now[1:], strict=False)):
-        ready = all(dispatch.resolve(op, "cpu").backend.run is getattr(native, op) for op in ops)
-        known = _known[ops] = (*now, ready and native.refused("step") is None)
+        native_ops = all(dispatch.resolve(op, "cpu").backend.run is getattr(native, op) for op in ops)
+        known = _known[source, ops] = (*now, native_ops and native.refused(source) is None)
     return known[-1] is True
 
 
-class _Part:
-    """What a step reads of a module: found once, since looking up 33 weights by name takes longer than using them."""
+class Part:
+    """What compiled code reads of a module: found once, since looking up 33 weights takes longer than using them."""
 
     def __init__(self, module: nn.Module, names: tuple[str, ...], layers: int) -> None:
         self._children = [
@@ -91,6 +96,7 @@ class _Part:
             for _, _, child in self._children
         )
         weights = [weight for _, _, weight in found if weight is not None and _readable(weight)]
+        self.weights = tuple(weights)
         shapes = [weight.shape for weight in weights]
         alike = shapes == shapes[: len(names) // layers] * layers  # the step has one set of sizes for all layers
         known = plain and alike and len(weights) == len(names)
@@ -102,6 +108,10 @@ class _Part:
             parameters.get(name) is not weight or (weight is not None and weight.data_ptr() != at)
             for parameters, name, weight, at in self._weights
         )
+
+    def hooked_backward(self) -> bool:
+        """Whether a hook waits for the gradient of a module's input or output."""
+        return any(child._backward_hooks or child._backward_pre_hooks for _, _, child in self._children)
 
     def table(self) -> Table | None:
         """Where the weights lie, or None where the parts of the module must run themselves.
@@ -134,17 +144,23 @@ def _fits(state: LayerState, shapes: Shapes) -> bool:
     return True
 
 
-_parts: WeakKeyDictionary[nn.Module, _Part] = WeakKeyDictionary()
+_parts: WeakKeyDictionary[nn.Module, Part] = WeakKeyDictionary()
+
+
+def part_of(module: nn.Module, names: tuple[str, ...], layers: int = 1) -> Part:
+    """What is known of a module, whose weights have these names."""
+    part = _parts.get(module)
+    if part is None or part.changed():
+        part = _parts[module] = Part(module, names, layers)
+    return part
 
 
 def _weights(module: nn.Module, names: tuple[str, ...], layers: int = 1) -> Table | None:
-    part = _parts.get(module)
-    if part is None or part.changed():
-        part = _parts[module] = _Part(module, names, layers)
-    return part.table()
+    return part_of(module, names, layers).table()
 
 
-def _addresses(tensors: Sequence[Tensor]) -> Table:
+def addresses(tensors: Sequence[Tensor]) -> Table:
+    """Where tensors lie."""
     return (ctypes.c_void_p * len(tensors))(*[tensor.data_ptr() for tensor in tensors])
 
 
@@ -153,60 +169,62 @@ def _call(name: str, sizes: tuple[int | float, ...], tables: Sequence[Table], *t
     run(*sizes, *map(ctypes.addressof, tables), *[t.data_ptr() for t in tensors], torch.get_num_threads())
 
 
-def _rwkv6_sizes(mixer: RWKV6TimeMix) -> tuple[int, int, int]:
+def rwkv6_sizes(mixer: RWKV6TimeMix) -> tuple[int, int, int]:
+    """Heads and the ranks of mixing and of decay."""
     return mixer.num_heads, mixer.time_maa_w2.shape[1], len(mixer.time_decay_w2)
 
 
 def _rwkv6_shapes(mixer: RWKV6TimeMix, x_BTC: Tensor) -> Shapes | None:
     """Shapes of the state, or None where the step cannot take these sizes."""
-    (B, _, C), (H, lora_mix, lora_decay) = x_BTC.shape, _rwkv6_sizes(mixer)
+    (B, _, C), (H, lora_mix, lora_decay) = x_BTC.shape, rwkv6_sizes(mixer)
     if 5 * lora_mix % 8 or lora_decay % 8:
         return None
     return ("rwkv_shift", (B, C)), ("rwkv_state", (B, H, C // H, C // H))
 
 
-def _mamba2_sizes(mixer: Mamba2) -> tuple[int, int, int, int, int]:
+def mamba2_sizes(mixer: Mamba2) -> tuple[int, int, int, int, int]:
+    """Inner width, head size, groups, state size and taps of the convolution."""
     return mixer.d_inner, mixer.head_dim, mixer.num_groups, mixer.d_state, mixer.conv1d.kernel_size[0]
 
 
 def _mamba2_shapes(mixer: Mamba2, x_BTC: Tensor) -> Shapes | None:
-    B, (E, P, G, N, W) = len(x_BTC), _mamba2_sizes(mixer)
+    B, (E, P, G, N, W) = len(x_BTC), mamba2_sizes(mixer)
     return (("mamba_conv", (B, E + 2 * G * N, W - 1)), ("mamba_state", (B, E // P, P, N))) if E % 8 == 0 else None
 
 
 def rwkv6(mixer: RWKV6TimeMix, x_BTC: Tensor, state: LayerState) -> tuple[Tensor, LayerState] | None:
     """`RWKV6TimeMix.forward` for one token: output [B, 1, C] and the state after it; None if its parts must run."""
     shapes = _rwkv6_shapes(mixer, x_BTC)
-    weights = _weights(mixer, _RWKV6) if shapes is not None and _fits(state, shapes) else None
+    weights = _weights(mixer, RWKV6) if shapes is not None and _fits(state, shapes) else None
     if weights is None:
         return None
     B, _, C = x_BTC.shape
     x = x_BTC[:, 0].contiguous()
     shift, before = state["rwkv_shift"].contiguous(), state["rwkv_state"].contiguous()
     out, after = torch.empty_like(x), torch.empty_like(before)
-    sizes = (B, C, *_rwkv6_sizes(mixer), mixer.ln_x.eps)
-    _call("rwkv6_step", sizes, (weights, _addresses((shift, before))), x, out, after)
+    sizes = (B, C, *rwkv6_sizes(mixer), mixer.ln_x.eps)
+    _call("rwkv6_step", sizes, (weights, addresses((shift, before))), x, out, after)
     return out[:, None], {"rwkv_state": after, "rwkv_shift": x}
 
 
 def mamba2(mixer: Mamba2, x_BTC: Tensor, state: LayerState) -> tuple[Tensor, LayerState] | None:
     """`Mamba2.forward` for one token: output [B, 1, C] and the state after it; None if its parts must run."""
     shapes = _mamba2_shapes(mixer, x_BTC)
-    weights = _weights(mixer, _MAMBA2) if shapes is not None and _fits(state, shapes) else None
+    weights = _weights(mixer, MAMBA2) if shapes is not None and _fits(state, shapes) else None
     if weights is None:
         return None
     B, _, C = x_BTC.shape
     x = x_BTC[:, 0].contiguous()
     conv, before = state["mamba_conv"].contiguous(), state["mamba_state"].contiguous()
     out, conv_after, after = torch.empty_like(x), torch.empty_like(conv), torch.empty_like(before)
-    sizes = (B, C, *_mamba2_sizes(mixer), mixer.norm.eps)
-    _call("mamba2_step", sizes, (weights, _addresses((conv, before))), x, out, conv_after, after)
+    sizes = (B, C, *mamba2_sizes(mixer), mixer.norm.eps)
+    _call("mamba2_step", sizes, (weights, addresses((conv, before))), x, out, conv_after, after)
     return out[:, None], {"mamba_state": after, "mamba_conv": conv_after}
 
 
 @cache
 def _of_blocks(layers: int) -> tuple[str, ...]:
-    return tuple(f"{layer}.{name}" for layer in range(layers) for name in _BLOCK)
+    return tuple(f"{layer}.{name}" for layer in range(layers) for name in BLOCK)
 
 
 def blocks(
@@ -228,12 +246,12 @@ def blocks(
     before = [state[name].contiguous() for state in states for name in _BLOCK_STATE]
     # Layer by layer: one piece of memory for all would be so large that the system takes it back after every token.
     after = [size(shape) for _ in states for _, shape in of_rwkv + of_mamba]
-    sizes = (L, B, C, *_rwkv6_sizes(rwkv), *_mamba2_sizes(mamba), up.out_features)
+    sizes = (L, B, C, *rwkv6_sizes(rwkv), *mamba2_sizes(mamba), up.out_features)
     rwkv_out, mamba_out, share = size(L, B, T, C), size(L, B, T, C), size(L, B, T, 1)
     _call(
         "blocks_step",
         (*sizes, rwkv.ln_x.eps, mamba.norm.eps, first.mix_norm.eps),
-        (weights, _addresses(before), _addresses(after)),
+        (weights, addresses(before), addresses(after)),
         *(x, rwkv_out, mamba_out, share),
     )
     seen = zip(*(tensor.unbind() for tensor in (rwkv_out, mamba_out, share)), strict=True)

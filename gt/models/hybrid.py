@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gt.kernels import native_step
+from gt.kernels import native_layers, native_step
 from gt.models.config import ModelConfig
 from gt.models.fusion import FUSIONS, GatedFusion
 from gt.models.mamba2 import Mamba2
@@ -73,6 +73,10 @@ class Block(nn.Module):
 
     def forward(self, x_BTC: Tensor, state: LayerState | None) -> tuple[Tensor, LayerState, Activations]:
         """Return the new residual stream, the layer's state, and the component outputs [B, T, ...]."""
+        if state is None and _has_one_gate(self) and native_layers.usable(x_BTC, native_step.BLOCK_OPS):
+            at_once = native_layers.block(self, x_BTC)
+            if at_once is not None:
+                return at_once
         normed = self.mix_norm(x_BTC)
         new_state: LayerState = {}
         seen: Activations = {}

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gt import kernels
-from gt.kernels import native_step
+from gt.kernels import native_layers, native_step
 from gt.kernels.reference import state_dtype
 from gt.models.norm import RMSNorm
 from gt.models.state import LayerState
@@ -82,6 +82,10 @@ class Mamba2(nn.Module):
             stepped = native_step.mamba2(self, x_BTC, state)
             if stepped is not None:
                 return stepped
+        if state is None and self.norm.groups == 1 and native_layers.usable(x_BTC, native_step.MAMBA2_OPS):
+            at_once = native_layers.mamba2(self, x_BTC)
+            if at_once is not None:
+                return at_once
         B, T, _ = x_BTC.shape
         groups = (self.num_groups, self.d_state)
         BC_size = self.num_groups * self.d_state

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gt import kernels
-from gt.kernels import native_step
+from gt.kernels import native_layers, native_step
 from gt.kernels.reference import state_dtype
 from gt.models.config import LORA_DECAY, LORA_MIX, MIX_TARGETS
 from gt.models.state import LayerState
@@ -101,6 +101,10 @@ class RWKV6TimeMix(nn.Module):
             stepped = native_step.rwkv6(self, x_BTC, state)
             if stepped is not None:
                 return stepped
+        if state is None and native_layers.usable(x_BTC, native_step.RWKV6_OPS):
+            at_once = native_layers.rwkv6(self, x_BTC)
+            if at_once is not None:
+                return at_once
         B, T, C = x_BTC.shape
         heads = (B, T, self.num_heads, C // self.num_heads)
         previous = previous_token(x_BTC, state["rwkv_shift"] if state else None)

@@ -93,3 +93,9 @@ inline void product_columns(long M, long K, const float* a, long row, long colum
     for (; j + 16 <= N; j += 16) product_columns<2>(M, K, a, row, column, b + j, ldb, c + j, ldc);
     for (; j + 8 <= N; j += 8) product_columns<1>(M, K, a, row, column, b + j, ldb, c + j, ldc);
 }
+
+// to[j][i] = from[i][j]
+[[gnu::noinline]] inline void transpose(long rows, long columns, const float* from, long ld_from, float* to, long ld_to) {
+    for (long i = 0; i < rows; ++i)
+        for (long j = 0; j < columns; ++j) to[j * ld_to + i] = from[i * ld_from + j];
+}

@@ -2,6 +2,7 @@
 // x [B, T + W - 1, D] (the past in front), weight [W, D] (oldest tap first), bias [D], y [B, T, D]; all contiguous.
 
 #include "common.h"
+#include "kernels.h"
 
 namespace {
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "common.h"
+#include "kernels.h"
 
 // Cross-entropy: logits [rows, V], targets [rows]; losses, maxima, log_sums [rows].
 extern "C" void cross_entropy_forward(long rows, long V, const float* logits, const std::int64_t* targets,

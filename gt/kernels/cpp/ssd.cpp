@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "common.h"
+#include "kernels.h"
 
 namespace {
 
@@ -27,11 +28,6 @@ inline bool any(const float* values, long count) {
     for (long i = 0; i < count; ++i)
         if (values[i] != 0) return true;  // NaN is not equal to 0 either
     return false;
-}
-
-[[gnu::noinline]] void transpose(long rows, long columns, const float* from, long ld_from, float* to, long ld_to) {
-    for (long i = 0; i < rows; ++i)
-        for (long j = 0; j < columns; ++j) to[j * ld_to + i] = from[i * ld_from + j];
 }
 
 // Rows of a [B, T, H, width] tensor at one head, padded with zeros to `ld` columns.

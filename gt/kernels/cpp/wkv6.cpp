@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "common.h"
+#include "kernels.h"
 
 namespace {
 

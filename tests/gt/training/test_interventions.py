@@ -127,7 +127,8 @@ def test_the_reported_loss_is_without_the_penalty() -> None:
 def test_dropped_output_is_that_of_mamba_alone_and_only_in_training() -> None:
     dropped = one_step(rwkv_dropout=1.0)
     whole = dropped.model(drawn().tokens_BT[:, :-1]).detach()
-    assert torch.equal(whole, one_step().model(drawn().tokens_BT[:, :-1]))
+    # A hook takes a block out of the compiled path: the same to rounding.
+    torch.testing.assert_close(whole, one_step().model(drawn().tokens_BT[:, :-1]).detach(), rtol=1e-5, atol=1e-6)
     got = gradients(dropped)
     assert not any(gradient.any() for name, gradient in got.items() if component_of(name) == "rwkv")
     assert any(gradient.any() for name, gradient in got.items() if component_of(name) == "mamba")

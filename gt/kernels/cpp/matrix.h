@@ -1,0 +1,114 @@
+// Matrix products of a layer's size in fp32: what multiplies a few hundred tokens with a weight, or with their gradient.
+#pragma once
+
+#include <algorithm>
+#include <memory>
+
+#include "common.h"
+
+// A matrix of any layout: the element at (i, j) is at[i * row + j * column].
+struct Matrix {
+    const float* at;
+    long row, column;
+};
+
+inline Matrix plain(const float* at, long width) { return {at, width, 1}; }
+
+inline Matrix turned(const float* at, long width) { return {at, 1, width}; }
+
+namespace matrix {
+
+constexpr long ROWS = 6, COLUMNS = 16;  // of a tile: its sums and what they are made of fill sixteen registers
+constexpr long DEPTH = 256;  // of a panel: 16 KB, half of the first-level cache
+
+// c[i][j] (+)= sum over k of a[i * row + k * column] * panel[k][j] for a tile of COUNT rows.
+template <int COUNT>
+inline void tile(long K, const float* a, long row, long column, const float* panel, float* c, long ldc, bool add) {
+    float8 sums[COUNT][2];
+#pragma GCC unroll 8
+    for (int i = 0; i < COUNT; ++i) {
+        sums[i][0] = add ? load8(c + i * ldc) : all8(0);
+        sums[i][1] = add ? load8(c + i * ldc + 8) : all8(0);
+    }
+    for (long k = 0; k < K; ++k) {
+        const float8 left = load8(panel + k * COLUMNS), right = load8(panel + k * COLUMNS + 8);
+#pragma GCC unroll 8
+        for (int i = 0; i < COUNT; ++i) {
+            const float8 value = all8(a[i * row + k * column]);
+            sums[i][0] += value * left;
+            sums[i][1] += value * right;
+        }
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < COUNT; ++i) {
+        store8(c + i * ldc, sums[i][0]);
+        store8(c + i * ldc + 8, sums[i][1]);
+    }
+}
+
+using Tile = void (*)(long, const float*, long, long, const float*, float*, long, bool);
+constexpr Tile TILES[ROWS + 1] = {nullptr, tile<1>, tile<2>, tile<3>, tile<4>, tile<5>, tile<6>};
+
+// Columns j to j + count of b, rows k to k + depth, side by side and padded with zeros.
+inline void fill_panel(const Matrix& b, long k, long depth, long j, long count, float* __restrict__ panel) {
+    const float* from = b.at + k * b.row + j * b.column;
+    if (count < COLUMNS) std::fill(panel, panel + depth * COLUMNS, 0.f);
+    if (b.column == 1) {
+        if (count == COLUMNS) {
+            for (long i = 0; i < depth; ++i) std::memcpy(panel + i * COLUMNS, from + i * b.row, sizeof(float) * COLUMNS);
+        } else {
+            for (long i = 0; i < depth; ++i) std::copy_n(from + i * b.row, count, panel + i * COLUMNS);
+        }
+        return;
+    }
+    if (count == COLUMNS) {
+        for (long i = 0; i < depth; ++i)
+            for (long n = 0; n < COLUMNS; ++n) panel[i * COLUMNS + n] = from[i * b.row + n * b.column];
+    } else {
+        for (long i = 0; i < depth; ++i)
+            for (long n = 0; n < count; ++n) panel[i * COLUMNS + n] = from[i * b.row + n * b.column];
+    }
+}
+
+}  // namespace matrix
+
+// c [M, N] = a [M, K] b [K, N], or added to what c holds.
+inline void multiply(long M, long N, long K, Matrix a, Matrix b, float* c, long ldc, int threads, bool add = false) {
+    using namespace matrix;
+    std::unique_ptr<float[]> copied;
+    long block = 0;  // of rows in `copied`, which lie side by side for every k
+    if (a.column != 1) {
+        copied.reset(new float[(M + ROWS - 1) / ROWS * ROWS * K]);
+        for (long i = 0; i < M; i += ROWS) {
+            const long rows = std::min(ROWS, M - i);
+            float* to = copied.get() + i * K;
+            for (long k = 0; k < K; ++k)
+                for (long r = 0; r < rows; ++r) to[k * ROWS + r] = a.at[(i + r) * a.row + k * a.column];
+        }
+        block = ROWS;
+    }
+    const long panels = (N + COLUMNS - 1) / COLUMNS;
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (long p = 0; p < panels; ++p) {
+        alignas(32) float panel[DEPTH * COLUMNS], edge[ROWS * COLUMNS];
+        const long j = p * COLUMNS, columns = std::min(COLUMNS, N - j);
+        for (long k = 0; k < K; k += DEPTH) {
+            const long depth = std::min(DEPTH, K - k);
+            const bool more = add || k > 0;
+            fill_panel(b, k, depth, j, columns, panel);
+            for (long i = 0; i < M; i += ROWS) {
+                const long rows = std::min(ROWS, M - i);
+                const float* from = block ? copied.get() + i * K + k * ROWS : a.at + i * a.row + k;
+                const long row = block ? 1 : a.row, column = block ? ROWS : 1;
+                float* to = c + i * ldc + j;
+                if (columns == COLUMNS) {
+                    TILES[rows](depth, from, row, column, panel, to, ldc, more);
+                    continue;
+                }
+                for (long r = 0; r < rows && more; ++r) std::copy_n(to + r * ldc, columns, edge + r * COLUMNS);
+                TILES[rows](depth, from, row, column, panel, edge, COLUMNS, more);
+                for (long r = 0; r < rows; ++r) std::copy_n(edge + r * COLUMNS, columns, to + r * ldc);
+            }
+        }
+    }
+}
