@@ -25,7 +25,8 @@ from gt.training.config import TrainConfig
 from gt.training.history import read_log
 from gt.training.inputs import open_inputs
 from gt.training.interrupt import asked_to_stop
-from gt.training.loop import LOG, Report, Run, check_run, exact
+from gt.training.loop import LOG, Report, Run, check_run
+from gt.training.machine import exact
 from gt.training.monitor import Gate, finite
 
 AVERAGED = ("loss", "valid_loss", "seconds", "tokens_per_s", "memory_mib", "rm_ratio", "variance_ratio")

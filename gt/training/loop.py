@@ -29,6 +29,7 @@ from gt.training.config import TrainConfig
 from gt.training.inputs import Inputs, open_inputs
 from gt.training.interrupt import asked_to_stop
 from gt.training.interventions import COMPONENTS, REST, learning_rate, warn_of_no_effect
+from gt.training.machine import device_of, environment, exact
 from gt.training.monitor import SAMPLE_LENGTH, SAMPLE_WINDOWS, Gate, Monitor, finite
 from gt.training.optim import next_token_loss
 from gt.training.step import Step
@@ -95,7 +96,7 @@ def check_run(config: TrainConfig) -> tuple[ModelSpec, torch.device]:
     limit = spec.config().max_positions
     if limit and config.length > limit:
         raise ValueError(f"length is {config.length}: {spec.name} has learned positions for {limit} tokens at most")
-    device = _device(config.device)
+    device = device_of(config.device)
     out = Path(config.out)
     if resume.has_state(out) and not (config.resume or config.overwrite):
         step = resume.read_record(out)["step"]
@@ -215,7 +216,7 @@ class Run:
             "unweighted": self.monitor.unweighted,
             "previous_mean": self.monitor.previous_mean,
             "outside": sorted(self.monitor.outside),
-            "environment": _environment(self.device),
+            "environment": environment(self.device),
             "lineage": self.lineage,
             "average": self.average.record(),
         }
@@ -240,7 +241,7 @@ class Run:
         """Take up the run in the folder; returns the length of its log then."""
         record = resume.read_record(self.out)
         resume.refuse_differences(self.out, record, self.config, self.inputs.hashes)
-        for name, now in _environment(self.device).items():
+        for name, now in environment(self.device).items():
             if record["environment"].get(name) != now:
                 then = record["environment"].get(name)
                 log.warning("resumed with %s %s in place of %s: losses may round differently", name, now, then)
@@ -360,12 +361,6 @@ class Run:
         }
 
 
-def _environment(device: torch.device) -> dict[str, Any]:
-    """What rounding depends on beside the settings."""
-    name = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
-    return {"torch": torch.__version__, "device": name, "threads": torch.get_num_threads()}
-
-
 def _told_apart(names: Sequence[str]) -> list[str]:
     """The names, those that occur more than once with a number."""
     return [
@@ -377,29 +372,3 @@ def _told_apart(names: Sequence[str]) -> list[str]:
 def perplexity(loss: float) -> float:
     """exp(loss), infinite where that is too large for a number."""
     return math.exp(loss) if loss < 700 else math.inf
-
-
-@contextmanager
-def exact(config: TrainConfig, device: torch.device) -> Iterator[None]:
-    """The settings of torch that a run wants, and those from before after it."""
-    before = torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled()
-    if device.type == "cuda":
-        torch.set_float32_matmul_precision("high")
-    if config.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS refuses without; read when it is loaded
-        torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before[0])
-        torch.use_deterministic_algorithms(before[1])
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name not in ("cpu", "cuda"):
-        raise ValueError(f"unknown device {name!r}: expected auto, cpu or cuda")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device cuda was asked for, but this torch sees no GPU")
-    return torch.device(name)
