@@ -10,7 +10,7 @@ import msgspec
 
 from gt.measurement import Measurement
 from gt.proof import Control, controls
-from gt.registry import VARIANTS
+from gt.registry import resolve
 from gt.sabotage import SABOTAGES
 from pytest_groundthink.checks import Check, CheckBook
 from pytest_groundthink.proof.config import ProveConfig
@@ -101,8 +101,7 @@ def _asks(check: Check, control: Control) -> bool:
     host = "listener" if check.kind in LISTENED else "reader" if check.kind in READ else ""
     if control.script or host:
         return control.script == host
-    variant = VARIANTS[control.model.partition("@")[0]]
-    return check.requires <= variant.capabilities | EVIDENCE
+    return check.requires <= resolve(control.model).capabilities | EVIDENCE
 
 
 def _plantable(fault: str, control: Control) -> bool:
