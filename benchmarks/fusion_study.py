@@ -122,6 +122,9 @@ def told(chosen: argparse.Namespace, folder: Path, run: dict[str, Any]) -> dict[
         key: [[line["step"], line[key]] for line in lines if line.get(key) is not None]
         for key in ("loss_mean", "valid_loss", "rm_ratio", "variance_ratio")
     }
+    first, last = lines[0], lines[-1]
+    if last["step"] > first["step"]:  # the first steps compile and capture
+        run["tokens_per_s"] = (last["tokens"] - first["tokens"]) / (last["seconds"] - first["seconds"])
     course["gate"] = [[line["step"], statistics.fmean(line["gate_mean"])] for line in lines if line.get("gate_mean")]
     request = SubjectRequest(model=run["model"], ckpt=str(own), corpus=chosen.held_out, device=chosen.device)
     benefit = None
@@ -138,7 +141,7 @@ def report(chosen: argparse.Namespace) -> None:
     studies = [json.loads((folder / "study.json").read_text(encoding="utf-8")) for folder in chosen.studies]
     if chosen.speed:
         alone = json.loads((chosen.speed / "study.json").read_text(encoding="utf-8"))["runs"]
-        speeds = {run["model"]: run["tokens_per_s"] for run in alone}
+        speeds = {run["model"]: run["tokens_per_s"] for run in alone if "setting" not in run}
         for study in studies:
             for run in study["runs"]:
                 run["tokens_per_s"] = None if "setting" in run else speeds.get(run["model"])
@@ -216,6 +219,7 @@ def draw(kind: str, runs: list[dict[str, Any]], path: Path) -> None:
                 course = own[0]["course"][key]
                 if course:
                     axis.plot(*zip(*course, strict=True), color=color, label=label)
+    pareto.margins(x=0.15)
     pareto.set(
         xscale="log",
         xlabel="gradient norms RWKV / Mamba",
