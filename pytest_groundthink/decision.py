@@ -150,10 +150,7 @@ def _reasons(
 def _ladder_steps(card: Scorecard, ladder: Ladder, fit: ScalingFit | None, matrix: Matrix) -> list[str]:
     """Which scales to measure until a ladder shows more than a trend."""
     if ladder.lacks:
-        return [
-            f"scaling law: the subject is no rung ({ladder.lacks}): judge what groundthink train wrote, or say in "
-            "training.json beside the weights of your own model how it was trained"
-        ]
+        return [f"scaling law: the subject is no rung ({ladder.lacks}): {ladder.remedy}"]
     own = ladder.runs[0].point
     missing = matrix.categories[SCALING].scales - len(ladder.scales)
     if missing > 0:

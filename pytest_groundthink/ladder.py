@@ -45,6 +45,7 @@ class Ladder(msgspec.Struct, frozen=True, kw_only=True):
         proportional: Whether tokens grow with parameters, rather than being the same.
         stood_in_for: Whether another run stands for the subject.
         lacks: Why the subject is no rung.
+        remedy: What to do about that.
     """
 
     runs: tuple[Run, ...] = ()
@@ -53,6 +54,7 @@ class Ladder(msgspec.Struct, frozen=True, kw_only=True):
     proportional: bool = False
     stood_in_for: bool = False
     lacks: str = ""
+    remedy: str = ""
 
     @property
     def scales(self) -> set[str]:
@@ -122,13 +124,14 @@ def build_ladder(
         tokens_within: Share by which tokens, or tokens for each parameter, may differ.
         name: How the others are called where they differ.
     """
-    own, problem = _run(card)
+    own, (lacks, remedy) = _run(card)
     if own is None:
-        return Ladder(left_out=tuple(f"{short_name(other)}: the subject is no rung" for other in others), lacks=problem)
+        unused = tuple(f"{short_name(other)}: the subject is no rung" for other in others)
+        return Ladder(left_out=unused, lacks=lacks, remedy=remedy)
     kept: list[tuple[Run, Scorecard]] = [(own, card)]
     left_out: list[str] = []
     for other in others:
-        run, problem = _run(other)
+        run, (problem, _) = _run(other)
         if run is not None and run.weights in {known.weights for known, _ in kept}:
             continue
         problem = problem or "; ".join(_unlike(card, other))
@@ -203,28 +206,31 @@ _ASPECTS: dict[str, Callable[[Scorecard], Any]] = {
 }
 
 
-def _run(card: Scorecard) -> tuple[Run | None, str]:
-    """A scorecard as a rung, or what it lacks."""
+_RECORD = "judge what groundthink train wrote, or say in training.json beside the weights of your own model how it was trained"
+
+
+def _run(card: Scorecard) -> tuple[Run | None, tuple[str, str]]:
+    """A scorecard as a rung, or what it lacks and what to do about it."""
     subject, checkpoint = card.subject, card.subject.checkpoint or {}
     found = card.check(LOSS_CHECK)
     loss = None if found is None else found.measured(LOSS_METRIC)
     params, tokens = (subject.params or {}).get("total"), checkpoint.get("tokens")
     if subject.sabotage:
-        return None, f"was broken on purpose ({subject.sabotage})"
+        return None, (f"was broken on purpose ({subject.sabotage})", "judge it without --gt-sabotage")
     if subject.scale is None or not params:
-        return None, "its scale or number of parameters is not known"
+        return None, ("its scale or number of parameters is not known", "register the model with its scale")
     if not isinstance(tokens, int) or tokens <= 0 or "sha256" not in checkpoint:
-        return None, "the tokens of its training are not recorded"
+        return None, ("the tokens of its training are not recorded", _RECORD)
     if loss is None or loss.value is None or not loss.value > 0:
-        return None, f"has no validation loss ({LOSS_CHECK})"
+        return None, (f"has no validation loss ({LOSS_CHECK})", f"let the run ask {LOSS_CHECK} too")
     if not _training(card):
-        return None, "how it was trained is not recorded"
+        return None, ("how it was trained is not recorded", _RECORD)
     tokens += _training(card).get("tokens_before", 0)
     compute = float(_training(card).get("flop") or FLOP_PER_PARAMETER_AND_TOKEN * params * tokens)
     point = LadderPoint(
         label=subject.label, scale=subject.scale, params=params, tokens=tokens, compute=compute, loss=loss.value
     )
-    return Run(point=point, weights=str(checkpoint["sha256"]), seed=_training(card).get("seed")), ""
+    return Run(point=point, weights=str(checkpoint["sha256"]), seed=_training(card).get("seed")), ("", "")
 
 
 def _unlike(card: Scorecard, other: Scorecard) -> Iterable[str]:

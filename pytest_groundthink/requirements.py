@@ -167,7 +167,7 @@ def _improvement(need: Improvement, rule: ScaleRule, ladder: Ladder) -> Unmet | 
     if ladder.lacks:
         return Unmet(
             f"{words}: the subject is no rung ({ladder.lacks})",
-            f"measure {LOSS_CHECK} of a checkpoint that groundthink train wrote",
+            ladder.remedy,
         )
     if ladder.stood_in_for:
         return Unmet(
