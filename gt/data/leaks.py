@@ -105,8 +105,8 @@ class LeakedShares(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         text: Share of its separate stretches of 32 tokens.
-        documents: Share of its documents that hold such a stretch or, too short for a passage or generated, are
-            the same as a whole.
+        documents: Share of its documents in which such a stretch begins or that, too short for a passage or generated,
+            are the same as a whole.
         windows: Share of the windows that the validation loss is taken of that hold such a stretch, counted from
             their start.
     """

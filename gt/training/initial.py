@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,24 +39,23 @@ def start(model: nn.Module, config: TrainConfig, spec: ModelSpec) -> dict[str, A
     if info is None:
         return {}
     load_into(model, load_weights(info), spec.name, info)
-    return lineage(info, Path(config.out))
+    return lineage(info)
 
 
-def lineage(info: CheckpointInfo, out: Path) -> dict[str, Any]:
+def lineage(info: CheckpointInfo) -> dict[str, Any]:
     """What a checkpoint says of the weights that it was started with.
 
     Args:
         info: The checkpoint that they come from.
-        out: Folder of the new one.
 
     Returns:
-        `init`, with the path as seen from `out`, and the hash, the steps and the tokens of that run. Of that run and
+        `init`, with the name of its folder, and the hash, the steps and the tokens of that run. Of that run and
         all before it, `tokens_before` is their sum, and `hashes_before` has the hashes of their texts, oldest first.
     """
     before = read_training(info.path)
-    path = Path(os.path.relpath(info.path, out)).as_posix()
+    folder = Path(info.path).resolve().name
     return {
-        "init": {"path": path, "sha256": info.sha256, "step": info.step, "tokens": info.tokens},
+        "init": {"folder": folder, "sha256": info.sha256, "step": info.step, "tokens": info.tokens},
         "tokens_before": (info.tokens or 0) + before.get("tokens_before", 0),
         "hashes_before": [*before.get("hashes_before", ()), before.get("hashes")],
     }

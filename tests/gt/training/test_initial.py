@@ -51,7 +51,7 @@ def test_what_was_behind_the_weights_is_recorded_run_by_run(corpus: Path, first:
     training = read_training(second)
     hashes = read_training(first)["hashes"]
     weights = sha256_of(first / WEIGHTS)
-    assert training["init"] == {"path": "../first", "sha256": weights, "step": 8, "tokens": 8 * 2 * 32}
+    assert training["init"] == {"folder": "first", "sha256": weights, "step": 8, "tokens": 8 * 2 * 32}
     assert (training["tokens_before"], training["hashes_before"]) == (512, [hashes])
     third = read_training(train(settings(corpus, tmp_path / "third", init=str(second), steps=1, seed=3)))
     assert third["init"]["tokens"] == 2 * 2 * 32
