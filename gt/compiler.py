@@ -1,6 +1,7 @@
-"""Builds our C++ kernels on first use and keeps them: a plain C interface compiles in a second.
+"""Builds our C++ kernels on first use and keeps them: a plain C interface compiles in seconds.
 
-(A file that includes the framework's headers takes half a minute; these see only pointers and sizes.)
+(A file that includes the framework's headers takes half a minute; these see only pointers and sizes.) Imports no torch,
+so that a run may compile while it loads that.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from gt.cache import cache_dir
 
 log = logging.getLogger(__name__)
 
+SOURCES = Path(__file__).parent / "kernels" / "cpp"
+
 # OpenMP's runtime is the one that torch has loaded already (the same libgomp.so.1): one pool of threads, not two.
 FLAGS = (
     "-O3 -march=native -std=c++17 -fPIC -shared -fopenmp "
@@ -41,10 +44,7 @@ def library(source: Path) -> ctypes.CDLL:
     Raises:
         CompilerMissing: If there is no compiler or it fails; a reason for a slower backend, not an error of the user.
     """
-    # Who asks for one asks for its neighbours next: they are compiled meanwhile.
-    for one in (source, *sorted(source.parent.glob("*.cpp"))):
-        if one not in _builds:
-            _builds[one] = _builders().submit(build, one)
+    start_builds(source)  # who asks for one asks for its neighbours next: they are compiled meanwhile
     target = _builds[source].result()
     if isinstance(target, str):
         raise CompilerMissing(target)
@@ -52,6 +52,18 @@ def library(source: Path) -> ctypes.CDLL:
         return ctypes.CDLL(str(target))
     except OSError as error:
         raise CompilerMissing(f"{target} cannot be loaded: {error}") from error
+
+
+def start_builds(*first: Path) -> None:
+    """Compile all sources in the background, unless an earlier run has.
+
+    Args:
+        first: Sources that are needed before the others.
+    """
+    # The smallest are single ops, which the larger ones are made of and which are asked for before them.
+    for one in (*first, *sorted(SOURCES.glob("*.cpp"), key=lambda path: path.stat().st_size)):
+        if one not in _builds:
+            _builds[one] = _builders().submit(build, one)
 
 
 _builds: dict[Path, Future[Path | str]] = {}
