@@ -19,6 +19,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
+from filelock import FileLock
+
 from gt.cache import cache_dir
 
 log = logging.getLogger(__name__)
@@ -96,7 +98,10 @@ def build(source: Path) -> Path | str:
     target = cache_dir() / "kernels" / f"{source.stem}-{key}.so"
     if not target.is_file():
         try:
-            _compile(compiler, source, target)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(target.with_suffix(".lock")):  # of several processes one compiles, the others wait
+                if not target.is_file():
+                    _compile(compiler, source, target)
         except CompilerMissing as error:
             return str(error)
         except OSError as error:
@@ -105,7 +110,6 @@ def build(source: Path) -> Path | str:
 
 
 def _compile(compiler: list[str], source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
     log.info("compiling %s with %s (once; kept in %s)", source.name, compiler[0], target.parent)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         built = Path(folder) / target.name
@@ -117,7 +121,7 @@ def _compile(compiler: list[str], source: Path, target: Path) -> None:
         if run.returncode != 0:
             first = (run.stderr.strip().splitlines() or ["no message"])[0]
             raise CompilerMissing(f"{compiler[0]} failed: {first}")
-        built.replace(target)  # all or nothing, also with several processes
+        built.replace(target)  # all or nothing
 
 
 def _processor_flags() -> str:

@@ -79,8 +79,7 @@ class JudgingSession:
         from gt.compiler import start_builds
 
         hands_out = self.config.pluginmanager.hasplugin("dsession")  # its workers measure, and compile for themselves
-        compiled = any(plan.config is not None and plan.request.device != "cuda" for plan in self.plans.values())
-        if compiled and not hands_out and not self.config.option.collectonly:
+        if not (hands_out or self.settings.device == "cuda" or self.config.option.collectonly):
             start_builds()
 
     def parametrize(self, metafunc: pytest.Metafunc, check_id: str) -> None:
