@@ -76,6 +76,10 @@ class JudgingHooks:
     def __init__(self, session: JudgingSession) -> None:
         self.session = session
 
+    def pytest_collection(self) -> None:
+        """Begin what can be done beside collecting."""
+        self.session.prepare()
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Put markers on the checks' tests, before -m looks at them."""

@@ -74,6 +74,14 @@ class JudgingSession:
         self.history = self._history()
         self.report_written: Path | None = None
 
+    def prepare(self) -> None:
+        """Begin what takes seconds on first use and needs nothing of what is loaded until then: compiling kernels."""
+        from gt.compiler import start_builds
+
+        hands_out = self.config.pluginmanager.hasplugin("dsession")  # its workers measure, and compile for themselves
+        if not (hands_out or self.settings.device == "cuda" or self.config.option.collectonly):
+            start_builds()
+
     def parametrize(self, metafunc: pytest.Metafunc, check_id: str) -> None:
         """Run a check's test once for each subject.
 

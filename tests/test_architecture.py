@@ -22,6 +22,7 @@ INSTANT = (
     "gt.planning",
     "gt.subject",
     "gt.sabotage",
+    "gt.compiler",
     "gt.models.config",
     "gt.data.config",
     "gt.training.config",

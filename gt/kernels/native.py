@@ -9,19 +9,16 @@ import ctypes
 import logging
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from gt.compiler import SOURCES, CompilerMissing, library
 from gt.kernels import conv, fused, ssd_chunked, wkv6_chunked
-from gt.kernels.compiler import CompilerMissing, library
 
 log = logging.getLogger(__name__)
-
-SOURCES = Path(__file__).with_name("cpp")
 
 
 @cache

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from gt.compiler import SOURCES, library
 from gt.kernels import native
-from gt.kernels.compiler import library
 from gt.kernels.native_step import BLOCK, MAMBA2, RWKV6, Table, addresses, mamba2_sizes, part_of, ready, rwkv6_sizes
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _function(name: str, sizes: tuple[type, ...], arguments: int) -> Callable[..
     """A function of `cpp/layers.cpp`, which is told first where the kernels are that it calls."""
     parts = (("wkv6", "wkv6"), ("ssd", "ssd"), ("conv", "conv"), ("fused", "rms_norm"), ("fused", "group_norm"))
     called = [
-        ctypes.cast(getattr(library(native.SOURCES / f"{source}.cpp"), f"{part}_{way}"), ctypes.c_void_p)
+        ctypes.cast(getattr(library(SOURCES / f"{source}.cpp"), f"{part}_{way}"), ctypes.c_void_p)
         for source, part in parts
         for way in ("forward", "backward")
     ]

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from gt.measurement import Measurement, measured
 from gt.probes.compare import Interval, over_texts, rounded
 from gt.stats import mean_interval
+from gt.training.adamw import PlainAdamW
 from gt.training.interventions import component_of
 from gt.training.mini import BATCH_SIZE, CLIP, LENGTH, LR
-from gt.training.optim import loss_and_gradients, make_optimizer, train_step
+from gt.training.optim import loss_and_gradients, train_step
 
 if TYPE_CHECKING:
     from gt.subject import Subject
@@ -29,7 +30,7 @@ def reach(subject: Subject) -> tuple[Measurement, ...]:
     Three steps, because factors that start at zero hide the gradient of their partner at first.
     """
     model = subject.build()
-    optimizer = make_optimizer(model, LR)
+    optimizer = PlainAdamW(model, LR)
     batches = subject.train_tokens.random_windows(BATCH_SIZE, LENGTH, subject.seed)
     for _ in range(3):
         train_step(model, optimizer, next(batches).to(subject.device), CLIP)

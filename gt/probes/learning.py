@@ -14,8 +14,9 @@ from gt import registry
 from gt.cache import remembered
 from gt.measurement import Measurement, measured
 from gt.probes.compare import Interval, finite_interval
+from gt.training.adamw import PlainAdamW
 from gt.training.mini import CLIP, LENGTH, LR
-from gt.training.optim import make_optimizer, train_step
+from gt.training.optim import train_step
 
 if TYPE_CHECKING:
     from gt.subject import Subject
@@ -95,7 +96,7 @@ def overfit(subject: Subject) -> tuple[Measurement, ...]:
 def _learn_by_heart(subject: Subject, learned: float) -> dict[str, list[float]]:
     """Loss of every step, and of every sample at the end."""
     model = subject.build()
-    optimizer = make_optimizer(model, LR)
+    optimizer = PlainAdamW(model, LR)
     samples_BT = subject.train_tokens.spaced_windows(SAMPLES, LENGTH + 1).to(subject.device)
     losses: list[float] = []
     while len(losses) < MOST_STEPS and not (losses and (losses[-1] <= learned or not math.isfinite(losses[-1]))):

@@ -28,7 +28,7 @@ def large_steps(model: nn.Module) -> None:
     """The model is whole; the learning rate of the checks is 100 times what it should be."""
     from gt.training import mini
 
-    replace(mini, "make_optimizer", lambda make, built, lr: make(built, 100 * lr))
+    replace(mini, "PlainAdamW", lambda make, built, lr: make(built, 100 * lr))
 
 
 def shifted_labels(model: nn.Module) -> None:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from gt.cache import Result, remembered
-from gt.training.optim import make_optimizer, train_step
+from gt.training.adamw import PlainAdamW
+from gt.training.optim import train_step
 
 if TYPE_CHECKING:
     from gt.subject import Subject
@@ -57,7 +58,7 @@ def mini_training(subject: Subject) -> MiniTraining:
 @torch.enable_grad()  # it may be asked for from within a probe that needs no gradients itself
 def _train(subject: Subject, steps: int) -> tuple[list[float], list[float], dict[str, Tensor]]:
     model = subject.build()
-    optimizer = make_optimizer(model, LR)
+    optimizer = PlainAdamW(model, LR)
     batches = subject.train_tokens.random_windows(BATCH_SIZE, LENGTH, subject.seed)
     losses: list[float] = []
     norms: list[float] = []

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -124,8 +124,15 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_halves.cache_clear)  # threads do not survive a fork
 
 
+class Stepping(Protocol):
+    """An optimiser, torch's or one of ours."""
+
+    def step(self) -> Any:
+        """Change the parameters by their gradients."""
+
+
 def train_step(
-    model: nn.Module, optimizer: torch.optim.Optimizer, tokens_BT: Tensor, clip: float, halves: bool = True
+    model: nn.Module, optimizer: Stepping, tokens_BT: Tensor, clip: float, halves: bool = True
 ) -> tuple[Tensor, Tensor]:
     """One step of gradient descent; `halves` as in `add_gradients`.
 

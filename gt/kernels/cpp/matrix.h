@@ -72,8 +72,8 @@ inline void fill_panel(const Matrix& b, long k, long depth, long j, long count, 
 
 }  // namespace matrix
 
-// c [M, N] = a [M, K] b [K, N], or added to what c holds.
-inline void multiply(long M, long N, long K, Matrix a, Matrix b, float* c, long ldc, int threads, bool add = false) {
+// c [M, N] = a [M, K] b [K, N], or added to what c holds. Not compiled into each of its thirty callers: that would take longer.
+[[gnu::noinline]] inline void multiply(long M, long N, long K, Matrix a, Matrix b, float* c, long ldc, int threads, bool add = false) {
     using namespace matrix;
     std::unique_ptr<float[]> copied;
     long block = 0;  // of rows in `copied`, which lie side by side for every k

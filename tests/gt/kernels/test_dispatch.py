@@ -9,8 +9,8 @@ import msgspec
 import pytest
 import torch
 
-from gt import kernels
-from gt.kernels import BACKENDS, compiler, dispatch, native, resolve
+from gt import compiler, kernels
+from gt.kernels import BACKENDS, dispatch, native, resolve
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, op: str, why: str) -> None:
@@ -175,18 +175,22 @@ def test_a_compiler_that_fails_is_quoted(uncompiled: Path, monkeypatch: pytest.M
     assert "out of cheese" in resolve("wkv6", "cpu").reason
 
 
+@pytest.mark.parametrize("ahead", [False, True])
 def test_a_compiler_that_fails_is_asked_once_for_each_source(
-    uncompiled: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    uncompiled: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ahead: bool
 ) -> None:
     broken = tmp_path / "c++"
     broken.write_text(f"#!/bin/sh\necho asked >>{tmp_path}/count\nexit 1\n")
     broken.chmod(0o755)
     monkeypatch.setenv("CXX", str(broken))
+    if ahead:
+        compiler.start_builds()
     for op in BACKENDS:
         resolve(op, "cpu")
         dispatch.forget()
         resolve(op, "cpu")
-    assert (tmp_path / "count").read_text() == "asked\n" * len(list(native.SOURCES.glob("*.cpp")))
+    compiler.forget()  # waits for those that were not asked for
+    assert (tmp_path / "count").read_text() == "asked\n" * len(list(compiler.SOURCES.glob("*.cpp")))
 
 
 def test_a_compiler_that_is_not_there_is_no_crash(uncompiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:

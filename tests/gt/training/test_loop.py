@@ -6,6 +6,7 @@ import json
 import math
 import threading
 import time
+from copy import deepcopy
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from gt.checkpoint import inspect_checkpoint, read_training
 from gt.data.config import DataSource
 from gt.data.corpus import python_reference
 from gt.models.hybrid import HybridLM
+from gt.training.adamw import PlainAdamW
 from gt.training.loop import train
 from gt.training.optim import cosine_schedule, loss_and_gradients, make_optimizer, next_token_loss, train_step
 from gt.training.step import Step
@@ -176,6 +178,21 @@ def test_a_step_lowers_the_loss_and_tells_the_norm_before_clipping() -> None:
         last, _ = train_step(model, optimizer, tokens, 1.0)
     assert float(last) < 0.8 * float(first)
     assert next_token_loss(model, tokens).shape == ()
+
+
+def test_the_optimiser_of_checks_is_the_optimiser_of_training() -> None:
+    torch.manual_seed(0)
+    one = torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
+    other = deepcopy(one)
+    ours, torchs = PlainAdamW(one, 1e-2), make_optimizer(other, 1e-2)
+    for step in range(4):
+        for model, optimizer in ((one, ours), (other, torchs)):
+            for number, parameter in enumerate(model.parameters()):
+                parameter.grad = (step + 1) * parameter.detach().sin() if number > 1 or step == 2 else None
+            optimizer.step()
+    for a, b in zip(one.parameters(), other.parameters(), strict=True):
+        assert torch.equal(a, b)
+    PlainAdamW(torch.nn.Linear(2, 2), 1e-2).step()  # without any gradient
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5])

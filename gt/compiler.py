@@ -1,6 +1,7 @@
-"""Builds our C++ kernels on first use and keeps them: a plain C interface compiles in a second.
+"""Builds our C++ kernels on first use and keeps them: a plain C interface compiles in seconds.
 
-(A file that includes the framework's headers takes half a minute; these see only pointers and sizes.)
+(A file that includes the framework's headers takes half a minute; these see only pointers and sizes.) Imports no torch,
+so that a run may compile while it loads that.
 """
 
 from __future__ import annotations
@@ -18,9 +19,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
+from filelock import FileLock
+
 from gt.cache import cache_dir
 
 log = logging.getLogger(__name__)
+
+SOURCES = Path(__file__).parent / "kernels" / "cpp"
 
 # OpenMP's runtime is the one that torch has loaded already (the same libgomp.so.1): one pool of threads, not two.
 FLAGS = (
@@ -41,10 +46,7 @@ def library(source: Path) -> ctypes.CDLL:
     Raises:
         CompilerMissing: If there is no compiler or it fails; a reason for a slower backend, not an error of the user.
     """
-    # Who asks for one asks for its neighbours next: they are compiled meanwhile.
-    for one in (source, *sorted(source.parent.glob("*.cpp"))):
-        if one not in _builds:
-            _builds[one] = _builders().submit(build, one)
+    start_builds(source)  # who asks for one asks for its neighbours next: they are compiled meanwhile
     target = _builds[source].result()
     if isinstance(target, str):
         raise CompilerMissing(target)
@@ -52,6 +54,18 @@ def library(source: Path) -> ctypes.CDLL:
         return ctypes.CDLL(str(target))
     except OSError as error:
         raise CompilerMissing(f"{target} cannot be loaded: {error}") from error
+
+
+def start_builds(*first: Path) -> None:
+    """Compile all sources in the background, unless an earlier run has.
+
+    Args:
+        first: Sources that are needed before the others.
+    """
+    # The smallest are single ops, which the larger ones are made of and which are asked for before them.
+    for one in (*first, *sorted(SOURCES.glob("*.cpp"), key=lambda path: path.stat().st_size)):
+        if one not in _builds:
+            _builds[one] = _builders().submit(build, one)
 
 
 _builds: dict[Path, Future[Path | str]] = {}
@@ -84,7 +98,10 @@ def build(source: Path) -> Path | str:
     target = cache_dir() / "kernels" / f"{source.stem}-{key}.so"
     if not target.is_file():
         try:
-            _compile(compiler, source, target)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(target.with_suffix(".lock")):  # of several processes one compiles, the others wait
+                if not target.is_file():
+                    _compile(compiler, source, target)
         except CompilerMissing as error:
             return str(error)
         except OSError as error:
@@ -93,7 +110,6 @@ def build(source: Path) -> Path | str:
 
 
 def _compile(compiler: list[str], source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
     log.info("compiling %s with %s (once; kept in %s)", source.name, compiler[0], target.parent)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         built = Path(folder) / target.name
@@ -105,7 +121,7 @@ def _compile(compiler: list[str], source: Path, target: Path) -> None:
         if run.returncode != 0:
             first = (run.stderr.strip().splitlines() or ["no message"])[0]
             raise CompilerMissing(f"{compiler[0]} failed: {first}")
-        built.replace(target)  # all or nothing, also with several processes
+        built.replace(target)  # all or nothing
 
 
 def _processor_flags() -> str:
