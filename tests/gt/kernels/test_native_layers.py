@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -226,3 +227,25 @@ def test_what_is_forced_continued_or_of_another_dtype_takes_the_readable_form(mo
     monkeypatch.setenv("GT_KERNELS", "ssd=reference")
     model(tokens)
     assert set(used) == {"rwkv6_layer_forward"}
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+@pytest.mark.parametrize("name", PARTS)
+def test_an_input_of_another_width_is_refused_rather_than_read(name: str, gradients: bool) -> None:
+    with torch.set_grad_enabled(gradients), pytest.raises((ValueError, RuntimeError)):
+        draw(name)(torch.randn(1, 4, 256), None)
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_weight_of_another_shape_is_not_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    width = 128 if "G3" in name else 40
+    used = calls(monkeypatch)
+    for weight, value in draw(name).named_parameters():
+        part = draw(name)
+        owner, _, own = weight.rpartition(".")
+        part.get_submodule(owner).register_parameter(own, nn.Parameter(value.detach()[..., :-1].clone()))
+        used.clear()
+        with suppress(ValueError, RuntimeError, AttributeError):  # the readable form takes a convolution of fewer taps
+            part(torch.randn(1, 4, width), None)
+        kind = weight.partition(".")[0]
+        assert not {"block_forward", f"{kind if 'block' in name else name.partition(' ')[0]}_layer_forward"} & set(used)
