@@ -47,6 +47,7 @@ def usable(x_BTC: Tensor, ops: tuple[str, ...]) -> bool:
     return (
         torch.is_grad_enabled()
         and x_BTC.ndim == 3
+        and x_BTC.shape[1] > 0
         and x_BTC.dtype == torch.float32
         and x_BTC.device.type == "cpu"
         and not torch.is_autocast_enabled("cpu")

@@ -249,3 +249,27 @@ def test_a_weight_of_another_shape_is_not_read(name: str, monkeypatch: pytest.Mo
             part(torch.randn(1, 4, width), None)
         kind = weight.partition(".")[0]
         assert not {"block_forward", f"{kind if 'block' in name else name.partition(' ')[0]}_layer_forward"} & set(used)
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_an_empty_text_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"no tokens \(T = 0\)"):
+        draw(name)(torch.randn(2, 0, 128 if "G3" in name else 40), None)
+
+
+@pytest.mark.usefixtures("nan_in_new_memory")
+@pytest.mark.parametrize("name", PARTS)
+def test_an_empty_batch_has_no_gradient(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    part, used = draw(name), calls(monkeypatch)
+    out: Any = part(torch.randn(0, 3, 128 if "G3" in name else 40), None)[0]
+    gradients = torch.autograd.grad(out.sum(), list(part.parameters()))
+    assert len(used) == 2, "one call each way"
+    assert all((gradient == 0).all() for gradient in gradients)
+
+
+@pytest.mark.usefixtures("nan_in_new_memory")
+def test_ranks_of_zero_add_nothing() -> None:
+    torch.manual_seed(0)
+    mixer = RWKV6TimeMix(40, 5, 1, 2, 0, 0)
+    x = torch.randn(2, 5, 40)
+    torch.testing.assert_close(mixer(x, None)[0], mixer.double()(x.double(), None)[0].float())
