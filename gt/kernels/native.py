@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from gt.kernels import conv, fused, ssd_chunked, wkv6_chunked
 from gt.kernels.compiler import CompilerMissing, library
+from gt.kernels.derivatives import first_only
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class _WKV6(torch.autograd.Function):
         return y, final
 
     @staticmethod
-    @once_differentiable
+    @first_only
     def backward(ctx: Any, gy: Tensor, gfinal: Tensor) -> tuple[Tensor, ...]:
         r, k, v, w, u, s0 = ctx.saved_tensors
         gr, gk, gv, gw = (torch.empty_like(t) for t in (r, k, v, w))
@@ -114,7 +114,7 @@ class _SSD(torch.autograd.Function):
         return y, final
 
     @staticmethod
-    @once_differentiable
+    @first_only
     def backward(ctx: Any, gy: Tensor, gfinal: Tensor) -> tuple[Tensor | None, ...]:
         x, dt, A, Bm, Cm, D, s0 = ctx.saved_tensors
         B, T, H, _ = x.shape
@@ -160,7 +160,7 @@ class _Conv(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
+    @first_only
     def backward(ctx: Any, gy: Tensor) -> tuple[Tensor, ...]:
         x, weight_WD, bias = ctx.saved_tensors
         gx = torch.zeros_like(x)
@@ -192,7 +192,7 @@ class _CrossEntropy(torch.autograd.Function):
         return losses.mean() if shares is None else (losses * shares).sum()
 
     @staticmethod
-    @once_differentiable
+    @first_only
     def backward(ctx: Any, gloss: Tensor) -> tuple[Tensor, None, None]:
         *inputs, shares = ctx.saved_tensors
         logits = inputs[0]
@@ -225,7 +225,7 @@ class _TokenMix(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @first_only
     def backward(ctx: Any, gout: Tensor) -> tuple[Tensor, ...]:
         x, previous, base, shares = ctx.saved_tensors
         gx, gprevious, gshares = torch.empty_like(x), torch.empty_like(x), torch.empty_like(shares)
@@ -255,7 +255,7 @@ class _RMSNorm(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @first_only
     def backward(ctx: Any, gout: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, gate, scales = ctx.saved_tensors
         gx = torch.empty_like(x)
@@ -287,7 +287,7 @@ class _GatedGroupNorm(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @first_only
     def backward(ctx: Any, gout: Tensor) -> tuple[Tensor | None, ...]:
         inputs = ctx.saved_tensors
         x, weight, means = inputs[0], inputs[2], inputs[4]

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from gt.kernels import native
 from gt.kernels.compiler import library
+from gt.kernels.derivatives import first_only
 from gt.kernels.native_step import (
     BLOCK,
     MAMBA2,
@@ -115,7 +115,7 @@ class _RWKV6Layer(torch.autograd.Function):
         return out, state
 
     @staticmethod
-    @once_differentiable
+    @first_only
     def backward(ctx: Any, gout: Tensor | None, gstate: Tensor | None) -> tuple[Tensor | None, ...]:
         x, kept, *weights = ctx.saved_tensors
         gout = torch.zeros_like(x) if gout is None else gout.contiguous()
@@ -156,7 +156,7 @@ class _Mamba2Layer(torch.autograd.Function):
         return out, state, conv_state
 
     @staticmethod
-    @once_differentiable
+    @first_only
     def backward(
         ctx: Any, gout: Tensor | None, gstate: Tensor | None, gconv_state: Tensor | None
     ) -> tuple[Tensor | None, ...]:
@@ -205,7 +205,7 @@ class _Block(torch.autograd.Function):
         return outputs
 
     @staticmethod
-    @once_differentiable
+    @first_only
     def backward(ctx: Any, *goutputs: Tensor | None) -> tuple[Tensor | None, ...]:
         x, kept, rwkv_out, mamba_out, gates, *weights = ctx.saved_tensors
         gout, *gseen, grwkv, gmamba, gconv_state = (None if g is None else g.contiguous() for g in goutputs)

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as global_hooks
 
 from gt.kernels import dispatch, native
 
@@ -118,10 +119,11 @@ class Part:
     def table(self, shapes: Sizes) -> Table | None:
         """Where the weights lie, or None where the parts of the module must run themselves.
 
-        That is where one has a hook, another forward, or a parameter that the step does not know, or where a weight
-        does not lie in memory as the step reads it or has another shape than the one expected (of the first layer).
+        That is where one of them or every module has a hook, where one has another forward or a parameter that the
+        step does not know, or where a weight does not lie in memory as the step reads it or has another shape than the
+        one expected (of the first layer).
         """
-        if self._shapes != shapes:
+        if self._shapes != shapes or any(_GLOBAL_HOOKS):
             return None
         for _, _, child in self._children:
             if "forward" in child.__dict__ or child._forward_hooks or child._forward_pre_hooks:
@@ -130,6 +132,12 @@ class Part:
 
 
 _PLAIN = {nn.Linear, nn.Conv1d, nn.GroupNorm}
+_GLOBAL_HOOKS = (
+    global_hooks._global_forward_hooks,
+    global_hooks._global_forward_pre_hooks,
+    global_hooks._global_backward_hooks,
+    global_hooks._global_backward_pre_hooks,
+)
 
 
 def _readable(tensor: Tensor) -> bool:

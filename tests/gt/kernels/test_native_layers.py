@@ -273,3 +273,41 @@ def test_ranks_of_zero_add_nothing() -> None:
     mixer = RWKV6TimeMix(40, 5, 1, 2, 0, 0)
     x = torch.randn(2, 5, 40)
     torch.testing.assert_close(mixer(x, None)[0], mixer.double()(x.double(), None)[0].float())
+
+
+@pytest.mark.parametrize(
+    "register",
+    [
+        "register_module_forward_hook",
+        "register_module_forward_pre_hook",
+        "register_module_full_backward_hook",
+        "register_module_full_backward_pre_hook",
+    ],
+)
+def test_a_hook_of_all_modules_sees_the_inner_ones(register: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    part, used = draw("block"), calls(monkeypatch)
+    seen: list[nn.Module] = []
+    handle = getattr(nn.modules.module, register)(lambda module, *passed: seen.append(module))
+    try:
+        part(torch.randn(1, 4, 40, requires_grad=True), None)[0].sum().backward()
+    finally:
+        handle.remove()
+    assert part.get_submodule("ffn.up") in seen
+    assert used == []
+    part(torch.randn(1, 4, 40), None)
+    assert used == ["block_forward"]
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["in one call", "op by op"])
+@pytest.mark.parametrize("name", PARTS)
+def test_a_second_derivative_is_refused_rather_than_wrong(
+    name: str, whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part, x = draw(name), torch.randn(1, 4, 128 if "G3" in name else 40, requires_grad=True)
+    if not whole:
+        monkeypatch.setattr(native_layers, "usable", lambda *asked: False)
+    with pytest.raises(RuntimeError, match=r"create_graph=True.*GT_KERNELS=reference"):
+        torch.autograd.grad(part(x, None)[0].sum(), x, create_graph=True)
+    monkeypatch.setenv("GT_KERNELS", "reference")
+    (gradient,) = torch.autograd.grad(part(x, None)[0].sum(), x, create_graph=True)
+    assert torch.autograd.grad(gradient.square().sum(), x)[0].any()
