@@ -311,3 +311,13 @@ def test_a_second_derivative_is_refused_rather_than_wrong(
     monkeypatch.setenv("GT_KERNELS", "reference")
     (gradient,) = torch.autograd.grad(part(x, None)[0].sum(), x, create_graph=True)
     assert torch.autograd.grad(gradient.square().sum(), x)[0].any()
+
+
+def test_a_gradient_with_respect_to_a_component_output_needs_the_readable_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    part, x = draw("block"), torch.randn(1, 4, 40)
+    out, _, seen = part(x, None)
+    with pytest.raises(RuntimeError, match="not have been used in the graph"):
+        torch.autograd.grad(out.sum(), seen["rwkv_out"])
+    monkeypatch.setenv("GT_KERNELS", "reference")
+    out, _, seen = part(x, None)
+    assert torch.autograd.grad(out.sum(), seen["rwkv_out"])[0].any()
