@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from gt.kernels import fused
+from gt.kernels.derivatives import first_only
 from gt.kernels.wkv6_triton import on_device
 
 ELEMENTS = 2048  # of a tile: 16 for each of 128 threads
@@ -60,7 +60,7 @@ class _CrossEntropy(torch.autograd.Function):
         return losses.mean() if shares is None else (losses * shares).sum()
 
     @staticmethod
-    @once_differentiable
+    @first_only
     def backward(ctx: Any, gloss: Tensor) -> tuple[Tensor, None, None]:
         from gt.kernels import fused_kernels as kernels
 
@@ -102,7 +102,7 @@ class _TokenMix(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @first_only
     def backward(ctx: Any, gout: Tensor) -> tuple[Tensor, ...]:
         from gt.kernels import fused_kernels as kernels
 
@@ -146,7 +146,7 @@ class _RMSNorm(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @first_only
     def backward(ctx: Any, gout: Tensor) -> tuple[Tensor | None, ...]:
         from gt.kernels import fused_kernels as kernels
 
@@ -192,7 +192,7 @@ class _GatedGroupNorm(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @first_only
     def backward(ctx: Any, gout: Tensor) -> tuple[Tensor | None, ...]:
         from gt.kernels import fused_kernels as kernels
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from gt.compiler import SOURCES, CompilerMissing, library
 from gt.kernels import conv, fused, ssd_chunked, wkv6_chunked
+from gt.kernels.derivatives import first_only
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class _WKV6(torch.autograd.Function):
         return y, final
 
     @staticmethod
-    @once_differentiable
+    @first_only
     def backward(ctx: Any, gy: Tensor, gfinal: Tensor) -> tuple[Tensor, ...]:
         r, k, v, w, u, s0 = ctx.saved_tensors
         gr, gk, gv, gw = (torch.empty_like(t) for t in (r, k, v, w))
@@ -111,7 +111,7 @@ class _SSD(torch.autograd.Function):
         return y, final
 
     @staticmethod
-    @once_differentiable
+    @first_only
     def backward(ctx: Any, gy: Tensor, gfinal: Tensor) -> tuple[Tensor | None, ...]:
         x, dt, A, Bm, Cm, D, s0 = ctx.saved_tensors
         B, T, H, _ = x.shape
@@ -157,7 +157,7 @@ class _Conv(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
+    @first_only
     def backward(ctx: Any, gy: Tensor) -> tuple[Tensor, ...]:
         x, weight_WD, bias = ctx.saved_tensors
         gx = torch.zeros_like(x)
@@ -189,7 +189,7 @@ class _CrossEntropy(torch.autograd.Function):
         return losses.mean() if shares is None else (losses * shares).sum()
 
     @staticmethod
-    @once_differentiable
+    @first_only
     def backward(ctx: Any, gloss: Tensor) -> tuple[Tensor, None, None]:
         *inputs, shares = ctx.saved_tensors
         logits = inputs[0]
@@ -222,7 +222,7 @@ class _TokenMix(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @first_only
     def backward(ctx: Any, gout: Tensor) -> tuple[Tensor, ...]:
         x, previous, base, shares = ctx.saved_tensors
         gx, gprevious, gshares = torch.empty_like(x), torch.empty_like(x), torch.empty_like(shares)
@@ -252,7 +252,7 @@ class _RMSNorm(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @first_only
     def backward(ctx: Any, gout: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, gate, scales = ctx.saved_tensors
         gx = torch.empty_like(x)
@@ -284,7 +284,7 @@ class _GatedGroupNorm(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @first_only
     def backward(ctx: Any, gout: Tensor) -> tuple[Tensor | None, ...]:
         inputs = ctx.saved_tensors
         x, weight, means = inputs[0], inputs[2], inputs[4]

@@ -12,11 +12,25 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from gt.compiler import SOURCES, library
 from gt.kernels import native
-from gt.kernels.native_step import BLOCK, MAMBA2, RWKV6, Table, addresses, mamba2_sizes, part_of, ready, rwkv6_sizes
+from gt.kernels.derivatives import first_only
+from gt.kernels.native_step import (
+    BLOCK,
+    MAMBA2,
+    RWKV6,
+    Sizes,
+    Table,
+    addresses,
+    block_weights,
+    mamba2_sizes,
+    mamba2_weights,
+    part_of,
+    ready,
+    rwkv6_sizes,
+    rwkv6_weights,
+)
 
 if TYPE_CHECKING:
     from gt.models.hybrid import Activations, Block
@@ -32,6 +46,8 @@ def usable(x_BTC: Tensor, ops: tuple[str, ...]) -> bool:
     """
     return (
         torch.is_grad_enabled()
+        and x_BTC.ndim == 3
+        and x_BTC.shape[1] > 0
         and x_BTC.dtype == torch.float32
         and x_BTC.device.type == "cpu"
         and not torch.is_autocast_enabled("cpu")
@@ -39,10 +55,10 @@ def usable(x_BTC: Tensor, ops: tuple[str, ...]) -> bool:
     )
 
 
-def _weights(module: nn.Module, names: tuple[str, ...]) -> tuple[Tensor, ...] | None:
+def _weights(module: nn.Module, names: tuple[str, ...], shapes: Sizes) -> tuple[Tensor, ...] | None:
     """The weights in the order of the names; None where the parts of the module must run themselves."""
     part = part_of(module, names)
-    if part.table() is None or part.hooked_backward():
+    if part.table(shapes) is None or part.hooked_backward():
         return None
     return part.weights if all(weight.requires_grad for weight in part.weights) else None
 
@@ -99,7 +115,7 @@ class _RWKV6Layer(torch.autograd.Function):
         return out, state
 
     @staticmethod
-    @once_differentiable
+    @first_only
     def backward(ctx: Any, gout: Tensor | None, gstate: Tensor | None) -> tuple[Tensor | None, ...]:
         x, kept, *weights = ctx.saved_tensors
         gout = torch.zeros_like(x) if gout is None else gout.contiguous()
@@ -115,10 +131,11 @@ class _RWKV6Layer(torch.autograd.Function):
 
 def rwkv6(mixer: RWKV6TimeMix, x_BTC: Tensor) -> tuple[Tensor, LayerState] | None:
     """`RWKV6TimeMix.forward` from the start of a text: output [B, T, C] and the state; None if its parts must run."""
-    weights = _weights(mixer, RWKV6)
+    sizes = rwkv6_sizes(mixer)
+    weights = _weights(mixer, RWKV6, rwkv6_weights(x_BTC.shape[-1], *sizes))
     if weights is None:
         return None
-    out, state = _apply(_RWKV6Layer, rwkv6_sizes(mixer), mixer.ln_x.eps, x_BTC.contiguous(), *weights)
+    out, state = _apply(_RWKV6Layer, sizes, mixer.ln_x.eps, x_BTC.contiguous(), *weights)
     return out, {"rwkv_state": state, "rwkv_shift": x_BTC[:, -1].clone()}
 
 
@@ -139,7 +156,7 @@ class _Mamba2Layer(torch.autograd.Function):
         return out, state, conv_state
 
     @staticmethod
-    @once_differentiable
+    @first_only
     def backward(
         ctx: Any, gout: Tensor | None, gstate: Tensor | None, gconv_state: Tensor | None
     ) -> tuple[Tensor | None, ...]:
@@ -159,10 +176,11 @@ class _Mamba2Layer(torch.autograd.Function):
 
 def mamba2(mixer: Mamba2, x_BTC: Tensor) -> tuple[Tensor, LayerState] | None:
     """`Mamba2.forward` from the start of a text: output [B, T, C] and the state; None if its parts must run."""
-    weights = _weights(mixer, MAMBA2)
+    sizes = mamba2_sizes(mixer)
+    weights = _weights(mixer, MAMBA2, mamba2_weights(x_BTC.shape[-1], *sizes))
     if weights is None:
         return None
-    out, state, conv_state = _apply(_Mamba2Layer, mamba2_sizes(mixer), mixer.norm.eps, x_BTC.contiguous(), *weights)
+    out, state, conv_state = _apply(_Mamba2Layer, sizes, mixer.norm.eps, x_BTC.contiguous(), *weights)
     return out, {"mamba_state": state, "mamba_conv": conv_state}
 
 
@@ -187,7 +205,7 @@ class _Block(torch.autograd.Function):
         return outputs
 
     @staticmethod
-    @once_differentiable
+    @first_only
     def backward(ctx: Any, *goutputs: Tensor | None) -> tuple[Tensor | None, ...]:
         x, kept, rwkv_out, mamba_out, gates, *weights = ctx.saved_tensors
         gout, *gseen, grwkv, gmamba, gconv_state = (None if g is None else g.contiguous() for g in goutputs)
@@ -210,10 +228,10 @@ def block(block: Block, x_BTC: Tensor) -> tuple[Tensor, LayerState, Activations]
     rwkv, mamba = block.rwkv, block.mamba
     if rwkv is None or mamba is None or mamba.norm.groups > 1 or block.mix_norm.eps != block.ffn_norm.eps:
         return None
-    weights = _weights(block, BLOCK)
+    sizes = (*rwkv6_sizes(rwkv), *mamba2_sizes(mamba), block.ffn.up.out_features)
+    weights = _weights(block, BLOCK, block_weights(x_BTC.shape[-1], *sizes))
     if weights is None:
         return None
-    sizes = (*rwkv6_sizes(rwkv), *mamba2_sizes(mamba), block.ffn.up.out_features)
     epsilons = (rwkv.ln_x.eps, mamba.norm.eps, block.mix_norm.eps)
     out, *seen, shift, rwkv_state, mamba_state, conv_state = _apply(
         _Block, sizes, epsilons, x_BTC.contiguous(), *weights

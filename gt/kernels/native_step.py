@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as global_hooks
 
 from gt.kernels import dispatch, native
 
@@ -98,7 +99,9 @@ class Part:
         weights = [weight for _, _, weight in found if weight is not None and _readable(weight)]
         self.weights = tuple(weights)
         shapes = [weight.shape for weight in weights]
-        alike = shapes == shapes[: len(names) // layers] * layers  # the step has one set of sizes for all layers
+        of_one = shapes[: len(names) // layers]
+        self._shapes = tuple(of_one)
+        alike = shapes == of_one * layers  # the step has one set of sizes for all layers
         known = plain and alike and len(weights) == len(names)
         self._table = (ctypes.c_void_p * len(weights))(*(w.data_ptr() for w in weights)) if known else None
 
@@ -113,12 +116,15 @@ class Part:
         """Whether a hook waits for the gradient of a module's input or output."""
         return any(child._backward_hooks or child._backward_pre_hooks for _, _, child in self._children)
 
-    def table(self) -> Table | None:
+    def table(self, shapes: Sizes) -> Table | None:
         """Where the weights lie, or None where the parts of the module must run themselves.
 
-        That is where one has a hook, another forward, or a parameter that the step does not know, or where a weight
-        does not lie in memory as the step reads it.
+        That is where one of them or every module has a hook, where one has another forward or a parameter that the
+        step does not know, or where a weight does not lie in memory as the step reads it or has another shape than the
+        one expected (of the first layer).
         """
+        if self._shapes != shapes or any(_GLOBAL_HOOKS):
+            return None
         for _, _, child in self._children:
             if "forward" in child.__dict__ or child._forward_hooks or child._forward_pre_hooks:
                 return None
@@ -126,12 +132,19 @@ class Part:
 
 
 _PLAIN = {nn.Linear, nn.Conv1d, nn.GroupNorm}
+_GLOBAL_HOOKS = (
+    global_hooks._global_forward_hooks,
+    global_hooks._global_forward_pre_hooks,
+    global_hooks._global_backward_hooks,
+    global_hooks._global_backward_pre_hooks,
+)
 
 
 def _readable(tensor: Tensor) -> bool:
     return tensor.dtype is torch.float32 and tensor.is_cpu and tensor.is_contiguous()
 
 
+Sizes = tuple[tuple[int, ...], ...]
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
 
@@ -155,8 +168,32 @@ def part_of(module: nn.Module, names: tuple[str, ...], layers: int = 1) -> Part:
     return part
 
 
-def _weights(module: nn.Module, names: tuple[str, ...], layers: int = 1) -> Table | None:
-    return part_of(module, names, layers).table()
+def _weights(module: nn.Module, names: tuple[str, ...], shapes: Sizes, layers: int = 1) -> Table | None:
+    return part_of(module, names, layers).table(shapes)
+
+
+@cache
+def rwkv6_weights(C: int, H: int, R: int, Q: int) -> Sizes:
+    """Shapes of the weights of a mixer, in the order of `RWKV6`; none can have them if H does not divide C."""
+    K, square = C // H, (H * (C // H), C)
+    low_rank = (C, 5 * R), (5, R, C), (1, 1, C), (C, Q), (Q, C)
+    return *((1, 1, C),) * 6, *low_rank, (H, K), *(square,) * 5, (C,), (C,)
+
+
+@cache
+def mamba2_weights(C: int, E: int, P: int, G: int, N: int, W: int) -> Sizes:
+    """Shapes of the weights of a mixer, in the order of `MAMBA2`; none can have them if the heads do not fit."""
+    channels, heads = E + 2 * G * N, E // P
+    shared = heads // G * G  # all heads, where each group has as many
+    return (E + channels + heads, C), (channels, 1, W), (channels,), *((shared,),) * 3, (heads * P,), (C, E)
+
+
+@cache
+def block_weights(C: int, *sizes: int) -> Sizes:
+    """Shapes of the weights of a block, in the order of `BLOCK`."""
+    F = sizes[-1]
+    gate_and_norms = (C,), (1, 2 * C), (1,), (C,)
+    return *rwkv6_weights(C, *sizes[:3]), *mamba2_weights(C, *sizes[3:8]), *gate_and_norms, (F, C), (C, F)
 
 
 def addresses(tensors: Sequence[Tensor]) -> Table:
@@ -195,10 +232,12 @@ def _mamba2_shapes(mixer: Mamba2, x_BTC: Tensor) -> Shapes | None:
 def rwkv6(mixer: RWKV6TimeMix, x_BTC: Tensor, state: LayerState) -> tuple[Tensor, LayerState] | None:
     """`RWKV6TimeMix.forward` for one token: output [B, 1, C] and the state after it; None if its parts must run."""
     shapes = _rwkv6_shapes(mixer, x_BTC)
-    weights = _weights(mixer, RWKV6) if shapes is not None and _fits(state, shapes) else None
-    if weights is None:
+    if shapes is None or not _fits(state, shapes):
         return None
     B, _, C = x_BTC.shape
+    weights = _weights(mixer, RWKV6, rwkv6_weights(C, *rwkv6_sizes(mixer)))
+    if weights is None:
+        return None
     x = x_BTC[:, 0].contiguous()
     shift, before = state["rwkv_shift"].contiguous(), state["rwkv_state"].contiguous()
     out, after = torch.empty_like(x), torch.empty_like(before)
@@ -210,10 +249,12 @@ def rwkv6(mixer: RWKV6TimeMix, x_BTC: Tensor, state: LayerState) -> tuple[Tensor
 def mamba2(mixer: Mamba2, x_BTC: Tensor, state: LayerState) -> tuple[Tensor, LayerState] | None:
     """`Mamba2.forward` for one token: output [B, 1, C] and the state after it; None if its parts must run."""
     shapes = _mamba2_shapes(mixer, x_BTC)
-    weights = _weights(mixer, MAMBA2) if shapes is not None and _fits(state, shapes) else None
-    if weights is None:
+    if shapes is None or not _fits(state, shapes):
         return None
     B, _, C = x_BTC.shape
+    weights = _weights(mixer, MAMBA2, mamba2_weights(C, *mamba2_sizes(mixer)))
+    if weights is None:
+        return None
     x = x_BTC[:, 0].contiguous()
     conv, before = state["mamba_conv"].contiguous(), state["mamba_state"].contiguous()
     out, conv_after, after = torch.empty_like(x), torch.empty_like(conv), torch.empty_like(before)
@@ -238,19 +279,19 @@ def blocks(
     of_rwkv, of_mamba = _rwkv6_shapes(rwkv, x_BTC), _mamba2_shapes(mamba, x_BTC)
     if of_rwkv is None or of_mamba is None or not all(_fits(state, of_rwkv + of_mamba) for state in states):
         return None
-    weights = _weights(blocks, _of_blocks(len(blocks)), len(blocks))
+    L, (B, T, C) = len(blocks), x_BTC.shape
+    of_block = C, *rwkv6_sizes(rwkv), *mamba2_sizes(mamba), up.out_features
+    weights = _weights(blocks, _of_blocks(L), block_weights(*of_block), L)
     if weights is None:
         return None
-    L, (B, T, C) = len(blocks), x_BTC.shape
     x, size = x_BTC.clone(memory_format=torch.contiguous_format), x_BTC.new_empty
     before = [state[name].contiguous() for state in states for name in _BLOCK_STATE]
     # Layer by layer: one piece of memory for all would be so large that the system takes it back after every token.
     after = [size(shape) for _ in states for _, shape in of_rwkv + of_mamba]
-    sizes = (L, B, C, *rwkv6_sizes(rwkv), *mamba2_sizes(mamba), up.out_features)
     rwkv_out, mamba_out, share = size(L, B, T, C), size(L, B, T, C), size(L, B, T, 1)
     _call(
         "blocks_step",
-        (*sizes, rwkv.ln_x.eps, mamba.norm.eps, first.mix_norm.eps),
+        (L, B, *of_block, rwkv.ln_x.eps, mamba.norm.eps, first.mix_norm.eps),
         (weights, addresses(before), addresses(after)),
         *(x, rwkv_out, mamba_out, share),
     )

@@ -20,9 +20,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from gt.kernels import wkv6_chunked
+from gt.kernels.derivatives import first_only
 
 LARGEST_HEAD = 128
 SCANNED = 128  # elements of a state per program of the scan, which is one warp
@@ -124,7 +124,7 @@ class _WKV6(torch.autograd.Function):
         return y, final
 
     @staticmethod
-    @once_differentiable
+    @first_only
     def backward(ctx: Any, gy: Tensor | None, gfinal: Tensor | None) -> tuple[Tensor | None, ...]:
         from gt.kernels import wkv6_kernels as kernels
 

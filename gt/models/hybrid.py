@@ -72,7 +72,11 @@ class Block(nn.Module):
         self.ffn = FeedForward(C, config.ffn_expand)
 
     def forward(self, x_BTC: Tensor, state: LayerState | None) -> tuple[Tensor, LayerState, Activations]:
-        """Return the new residual stream, the layer's state, and the component outputs [B, T, ...]."""
+        """Return the new residual stream, the layer's state, and the component outputs [B, T, ...].
+
+        A gradient reaches what the component outputs are made of; one with respect to them needs the readable form
+        (GT_KERNELS=reference), since a block in one call makes them and the residual stream together.
+        """
         if state is None and _has_one_gate(self) and native_layers.usable(x_BTC, native_step.BLOCK_OPS):
             at_once = native_layers.block(self, x_BTC)
             if at_once is not None:

@@ -75,6 +75,8 @@ inline void fill_panel(const Matrix& b, long k, long depth, long j, long count, 
 // c [M, N] = a [M, K] b [K, N], or added to what c holds. Not compiled into each of its thirty callers: that would take longer.
 [[gnu::noinline]] inline void multiply(long M, long N, long K, Matrix a, Matrix b, float* c, long ldc, int threads, bool add = false) {
     using namespace matrix;
+    if (K == 0 && !add)  // a sum of nothing: no panel below writes it
+        for (long i = 0; i < M; ++i) std::fill_n(c + i * ldc, N, 0.f);
     std::unique_ptr<float[]> copied;
     long block = 0;  // of rows in `copied`, which lie side by side for every k
     if (a.column != 1) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -226,3 +227,97 @@ def test_what_is_forced_continued_or_of_another_dtype_takes_the_readable_form(mo
     monkeypatch.setenv("GT_KERNELS", "ssd=reference")
     model(tokens)
     assert set(used) == {"rwkv6_layer_forward"}
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+@pytest.mark.parametrize("name", PARTS)
+def test_an_input_of_another_width_is_refused_rather_than_read(name: str, gradients: bool) -> None:
+    with torch.set_grad_enabled(gradients), pytest.raises((ValueError, RuntimeError)):
+        draw(name)(torch.randn(1, 4, 256), None)
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_weight_of_another_shape_is_not_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    width = 128 if "G3" in name else 40
+    used = calls(monkeypatch)
+    for weight, value in draw(name).named_parameters():
+        part = draw(name)
+        owner, _, own = weight.rpartition(".")
+        part.get_submodule(owner).register_parameter(own, nn.Parameter(value.detach()[..., :-1].clone()))
+        used.clear()
+        with suppress(ValueError, RuntimeError, AttributeError):  # the readable form takes a convolution of fewer taps
+            part(torch.randn(1, 4, width), None)
+        kind = weight.partition(".")[0]
+        assert not {"block_forward", f"{kind if 'block' in name else name.partition(' ')[0]}_layer_forward"} & set(used)
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_an_empty_text_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=r"no tokens \(T = 0\)"):
+        draw(name)(torch.randn(2, 0, 128 if "G3" in name else 40), None)
+
+
+@pytest.mark.usefixtures("nan_in_new_memory")
+@pytest.mark.parametrize("name", PARTS)
+def test_an_empty_batch_has_no_gradient(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    part, used = draw(name), calls(monkeypatch)
+    out: Any = part(torch.randn(0, 3, 128 if "G3" in name else 40), None)[0]
+    gradients = torch.autograd.grad(out.sum(), list(part.parameters()))
+    assert len(used) == 2, "one call each way"
+    assert all((gradient == 0).all() for gradient in gradients)
+
+
+@pytest.mark.usefixtures("nan_in_new_memory")
+def test_ranks_of_zero_add_nothing() -> None:
+    torch.manual_seed(0)
+    mixer = RWKV6TimeMix(40, 5, 1, 2, 0, 0)
+    x = torch.randn(2, 5, 40)
+    torch.testing.assert_close(mixer(x, None)[0], mixer.double()(x.double(), None)[0].float())
+
+
+@pytest.mark.parametrize(
+    "register",
+    [
+        "register_module_forward_hook",
+        "register_module_forward_pre_hook",
+        "register_module_full_backward_hook",
+        "register_module_full_backward_pre_hook",
+    ],
+)
+def test_a_hook_of_all_modules_sees_the_inner_ones(register: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    part, used = draw("block"), calls(monkeypatch)
+    seen: list[nn.Module] = []
+    handle = getattr(nn.modules.module, register)(lambda module, *passed: seen.append(module))
+    try:
+        part(torch.randn(1, 4, 40, requires_grad=True), None)[0].sum().backward()
+    finally:
+        handle.remove()
+    assert part.get_submodule("ffn.up") in seen
+    assert used == []
+    part(torch.randn(1, 4, 40), None)
+    assert used == ["block_forward"]
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["in one call", "op by op"])
+@pytest.mark.parametrize("name", PARTS)
+def test_a_second_derivative_is_refused_rather_than_wrong(
+    name: str, whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part, x = draw(name), torch.randn(1, 4, 128 if "G3" in name else 40, requires_grad=True)
+    if not whole:
+        monkeypatch.setattr(native_layers, "usable", lambda *asked: False)
+    with pytest.raises(RuntimeError, match=r"create_graph=True.*GT_KERNELS=reference"):
+        torch.autograd.grad(part(x, None)[0].sum(), x, create_graph=True)
+    monkeypatch.setenv("GT_KERNELS", "reference")
+    (gradient,) = torch.autograd.grad(part(x, None)[0].sum(), x, create_graph=True)
+    assert torch.autograd.grad(gradient.square().sum(), x)[0].any()
+
+
+def test_a_gradient_with_respect_to_a_component_output_needs_the_readable_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    part, x = draw("block"), torch.randn(1, 4, 40)
+    out, _, seen = part(x, None)
+    with pytest.raises(RuntimeError, match="not have been used in the graph"):
+        torch.autograd.grad(out.sum(), seen["rwkv_out"])
+    monkeypatch.setenv("GT_KERNELS", "reference")
+    out, _, seen = part(x, None)
+    assert torch.autograd.grad(out.sum(), seen["rwkv_out"])[0].any()

@@ -106,6 +106,21 @@ def test_a_state_that_does_not_fit_is_refused_rather_than_read(name: str, foreig
 
 @pytest.mark.parametrize("name", ["GF-MH@TINY", "RWKV6@TINY", "Mamba2@TINY"])
 @torch.no_grad()
+def test_an_input_of_another_width_is_refused_though_the_state_fits_it(name: str) -> None:
+    model, x = build(name), torch.randn(5, 1, 128)
+    block: Any = model.blocks[0]
+    mixers = [mixer for mixer in (block.rwkv, block.mamba) if mixer is not None]
+    state: dict[str, Tensor] = {}
+    for mixer in mixers:
+        of_mixer = native_step._rwkv6_shapes if mixer is block.rwkv else native_step._mamba2_shapes
+        state |= {part: torch.zeros(shape) for part, shape in of_mixer(mixer, x) or ()}
+    for read in (*mixers, lambda x, state: model.run_blocks(x, [state] * len(model.blocks))):
+        with pytest.raises((ValueError, RuntimeError)):
+            read(x, state)
+
+
+@pytest.mark.parametrize("name", ["GF-MH@TINY", "RWKV6@TINY", "Mamba2@TINY"])
+@torch.no_grad()
 def test_what_lies_differently_in_memory_takes_the_readable_form(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model, tokens = build(name), torch.randint(61, (3, 4))
     expected = decode(model, tokens)[0]
