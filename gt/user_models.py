@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
 
@@ -49,6 +49,14 @@ class TrainingRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     step: int | None = None
 
 
+class _Reckoned(msgspec.Struct, frozen=True):
+    """The settings that a ladder reckons with; all others are only compared."""
+
+    tokens_before: Annotated[int, msgspec.Meta(ge=0)] = 0
+    flop: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    seed: int | None = None
+
+
 def read_record(path: Path) -> TrainingRecord | None:
     """The record in a checkpoint folder; None where there is none.
 
@@ -64,6 +72,10 @@ def read_record(path: Path) -> TrainingRecord | None:
         raise ValueError(f"{file} is no record of a training: {error}") from None
     if record.tokens <= 0 or not record.training:
         raise ValueError(f"{file}: expected the tokens that were read and the settings, got none")
+    try:
+        msgspec.convert(record.training, _Reckoned)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{file}: in its training: {error}") from None
     return record
 
 

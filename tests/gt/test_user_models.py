@@ -322,10 +322,17 @@ def test_how_it_was_trained_is_read_beside_the_weights(tmp_path: Path) -> None:
     described = subject("mine", ckpt=ckpt).describe()["checkpoint"]
     assert (described["tokens"], described["step"]) == (1000, 10)
     assert described["training"] == {"lr": 0.001, "text": "books"}
-    for text, message in (("{", "is no record of a training"), ('{"tokens": 0, "training": {}}', "got none")):
+    for text, message in (
+        ("{", "is no record of a training"),
+        ('{"tokens": 0, "training": {}}', "got none"),
+        ('{"tokens": 9, "training": {"tokens_before": null}}', r"training\.json: .*got `null` - at `\$\.tokens_before`"),
+        ('{"tokens": 9, "training": {"flop": "unknown"}}', r"training\.json: .*got `str` - at `\$\.flop`"),
+        ('{"tokens": 9, "training": {"seed": [1]}}', r"training\.json: .*got `array` - at `\$\.seed`"),
+    ):
         record.write_text(text)
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match=message) as caught:
             plan_subject(SubjectRequest(model="mine", ckpt=ckpt))
+        assert "\n" not in str(caught.value)
 
 
 def test_what_it_gave_is_not_kept_for_the_next_run() -> None:
