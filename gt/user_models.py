@@ -252,38 +252,39 @@ def find(name: str, scale: str | None = None) -> UserModel | None:
     if registry.is_shipped(own_name):
         return None
     wanted = registry.one_scale(name, own_scale, scale)
-    family = _REGISTERED.get(own_name.lower(), {})
-    model = next(iter(family.values()), None)
-    if model is not None and wanted and len(family) > 1:
-        canonical = registry.canonical_scale(wanted, own_name)
-        if canonical not in family:
-            raise ValueError(
-                f"{model.own_name} is registered at {', '.join(family)}, got {canonical}: register it there"
-            )
-        return family[canonical]
-    if model is None:
+    known = _REGISTERED.get(own_name.lower())
+    if known is None:
         entries = {entry.name.lower(): entry for entry in entry_points(group=GROUP)}
         entry = entries.get(own_name.lower())
         if entry is not None:
-            model = _imported(entry.name, entry.value)
+            known = _imported(entry.name, entry.value)
         elif ":" in own_name:
-            model = _imported(own_name, own_name)
+            known = _imported(own_name, own_name)
         else:
             return None
-    return replace(model, scale=registry.canonical_scale(wanted, own_name)) if wanted else model
+    model = next(iter(known.values()))
+    if not wanted:
+        return model
+    canonical = registry.canonical_scale(wanted, own_name)
+    if len(model.family) < 2:
+        return replace(model, scale=canonical)
+    if canonical not in known:
+        raise ValueError(f"{model.own_name} is registered at {', '.join(known)}, got {canonical}: register it there")
+    return known[canonical]
 
 
-def _imported(own_name: str, target: str) -> UserModel:
-    """The model that `module:factory` names, with what it was registered with if it was."""
+def _imported(own_name: str, target: str) -> dict[str, UserModel]:
+    """The models that `module:factory` names, by scale: as it was registered, if it was."""
     try:
         factory = _import(target)
     except _NotFoundError as error:
         raise ValueError(f"unknown model {own_name!r}: {error}") from None
     except Exception:
-        return UserModel(own_name=own_name, factory=None, target=target)
-    registered = (model for family in _REGISTERED.values() for model in family.values())
-    known = next((model for model in registered if model.factory is factory), None)
-    return replace(known or UserModel(own_name=own_name, factory=factory), own_name=own_name)
+        unknown = UserModel(own_name=own_name, factory=None, target=target)
+        return {unknown.scale: unknown}
+    registered = [model for family in _REGISTERED.values() for model in family.values() if model.factory is factory]
+    found = registered or [UserModel(own_name=own_name, factory=factory)]
+    return {model.scale: replace(model, own_name=own_name) for model in found}
 
 
 class _NotFoundError(Exception):

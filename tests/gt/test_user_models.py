@@ -207,6 +207,35 @@ def test_a_registered_factory_named_by_its_module_keeps_what_it_declared(project
     assert plan_subject(SubjectRequest(model="beast")).label == "beast@TINY"
 
 
+def test_a_factory_of_a_family_keeps_its_scale_by_any_name(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(
+        project,
+        "zoo",
+        f"""
+        import gt
+        from {__name__} import Plain
+
+        @gt.register_model("fam", scale="3.5M")
+        def small(vocab_size):
+            return Plain(vocab_size)
+
+        @gt.register_model("fam", scale="8M")
+        def larger(vocab_size):
+            return Plain(vocab_size)
+        """,
+    )
+    entry = EntryPoint(name="Packaged", value="zoo:larger", group=user_models.GROUP)
+    monkeypatch.setattr(user_models, "entry_points", lambda group: [entry] if group == user_models.GROUP else [])
+    for name in ("zoo:larger", "packaged"):
+        for wanted in (name, f"{name}@8m"):
+            plan = plan_subject(SubjectRequest(model=wanted))
+            assert plan.spec.scale == "8M"
+            assert "scales" in plan.capabilities
+        with pytest.raises(ValueError, match=r"is registered at 8M, got 3\.5M: register it there"):
+            plan_subject(SubjectRequest(model=f"{name}@3.5M"))
+    assert plan_subject(SubjectRequest(model="fam@8M")).label == "fam@8M"
+
+
 def test_an_entry_point(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(project, "zoo", f"from {__name__} import Plain\n")
     entry = EntryPoint(name="Packaged", value="zoo:Plain", group=user_models.GROUP)
