@@ -166,6 +166,22 @@ def test_what_could_have_been_measured_is_never_left_out(scale: str, status: str
     assert [decision.categories[name].score for name in NEEDS_SCALES] == [0, 0]
 
 
+@pytest.mark.parametrize(
+    ("capabilities", "reason"),
+    [
+        (("scales",), "not required of this kind of model, which lacks operators with kernels of this project"),
+        (("scales",), "not required of this kind of model, which lacks other scales of its kind"),
+        ((), "not required of this kind of model, which lacks operators with kernels of this project"),
+        ((), "skipped by hand"),
+    ],
+)
+def test_only_the_lack_of_other_scales_leaves_a_row_out(capabilities: tuple[str, ...], reason: str) -> None:
+    card = whole("3.5M", capabilities=("subword_tokenizer", *capabilities))
+    decision = decision_of(changed(card, check("R1", "NODATA", reason=reason, applicable=False)), [])
+    assert decision.outcome == "HOLD"
+    assert [decision.categories[name].score for name in NEEDS_SCALES] == [0, 0]
+
+
 def test_the_model_itself_is_never_left_out() -> None:
     card = of_one_scale(whole("3.5M"))
     mute = changed(card, *(check(id_, "NODATA", reason="n/a", applicable=False) for id_ in ("C1a", "C1b-lite")))
