@@ -68,7 +68,7 @@ def canaries(card: Scorecard, rule: ScaleRule, category: Category) -> Scored:
 
 def scaling(card: Scorecard, ladder: Ladder, fit: ScalingFit | None, category: Category) -> Scored:
     """The power law over the ladder."""
-    if why := why_absent(card, category):
+    if (why := why_absent(card, category)) and not ladder.kin:
         return None, [f"left out: {why}"]
     if fit is None:
         if ladder.lacks:

@@ -182,6 +182,36 @@ def test_only_the_lack_of_other_scales_leaves_a_row_out(capabilities: tuple[str,
     assert [decision.categories[name].score for name in NEEDS_SCALES] == [0, 0]
 
 
+@pytest.mark.parametrize("scale", DECIDED)
+def test_a_ladder_that_is_there_is_never_left_out(scale: str) -> None:
+    def rising(name: str) -> Scorecard:
+        return whole(name, loss=6 - law_at(name))
+
+    card, others = of_one_scale(rising(scale)), [rising(name) for name in RUNGS[scale]]
+    decision = decision_of(card, others)
+    assert decision.outcome == "HOLD"
+    assert decision.categories["scaling law fit"].score == 0
+    assert "more compute did not lower the loss" in decision.categories["scaling law fit"].evidence
+    rule = SCALES[scale]
+    assert said(decision.blockers, "L2 loss below that") == (rule.improvement is not None)
+    assert said(decision.blockers, "a ladder of") == (rule.ladder is not None)
+    falling, more = evidence(scale)
+    decision = decision_of(of_one_scale(falling), more)
+    assert (decision.outcome, decision.categories["scaling law fit"].score) == ("GO", 3)
+
+
+def test_other_scales_that_cannot_be_rungs_leave_no_row_out_but_other_kinds_and_the_same_weights_do() -> None:
+    def score(card: Scorecard, *others: Scorecard) -> int | None:
+        return decision_of(of_one_scale(card), list(others)).categories["scaling law fit"].score
+
+    card, unrecorded = whole("3.5M"), whole("3.5M", checkpoint={"sha256": "a", "tokens": TOKENS})
+    assert score(card, whole("2M", tokens=TOKENS // 2)) == 0
+    assert score(unrecorded, whole("2M")) == 0
+    again = msgspec.structs.replace(card, subject=msgspec.structs.replace(card.subject, scale="2M"))
+    for others in ([], [whole("2M", kind="HY")], [whole("3.5M", seed=1)], [again]):
+        assert score(card, *others) is None
+
+
 def test_the_model_itself_is_never_left_out() -> None:
     card = of_one_scale(whole("3.5M"))
     mute = changed(card, *(check(id_, "NODATA", reason="n/a", applicable=False) for id_ in ("C1a", "C1b-lite")))
