@@ -151,9 +151,21 @@ def test_what_cannot_apply_is_left_out_and_the_total_scaled_up(scale: str) -> No
     assert (decision.outcome, decision.total, decision.blockers) == ("GO", 15, ())
     assert said(decision.reasons, "scaling law fit and resource prediction cannot apply", "9 of the 9")
     poor = decision_of(changed(of_one_scale(whole(scale)), *SPIKY), [])
-    assert (poor.outcome, poor.total) == ("GO", 10), "6 of 9 are 10 of 15"
+    assert (poor.outcome, poor.total) == ("CAUTION", 10), "6 of 9 are 10 of 15, but one of the two is 1"
     failed = decision_of(changed(of_one_scale(whole(scale)), check("S1", "FAIL")), [])
     assert failed.outcome == "HOLD"
+
+
+def test_without_a_log_a_ladder_and_r1_nothing_goes() -> None:
+    card = without(of_one_scale(whole("3.5M")), "L4")
+    decision = decision_of(card, [])
+    assert (decision.outcome, decision.total, decision.blockers) == ("CAUTION", 10, ())
+    assert said(decision.reasons, "architecture stability is 1", "where a category is left out, GO needs 2 of each")
+    assert not said(decision.reasons, "every requirement")
+    assert said(decision.next_steps, "architecture stability is 1; 2 (+2.5) needs")
+    warned = changed(of_one_scale(whole("3.5M", rate=0.86)), check("C1a", rate=0.96))
+    assert [row.score for row in decision_of(warned, []).categories.values()] == [3, 3, None, None]
+    assert decision_of(warned, []).outcome == "GO"
 
 
 @pytest.mark.parametrize("scale", DECIDED)
