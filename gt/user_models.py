@@ -157,21 +157,28 @@ class UserModel:
         return model
 
     def offered(self, model: nn.Module) -> frozenset[str]:
-        """What a built model offers to the checks: as declared, or else what its `forward` takes.
+        """What a built model offers to the checks: as declared, or else what its `forward` takes."""
+        return _taken(model) if self.declared is None else self.declared
 
-        `state` and `return_states` together are streaming, generation and states; `return_activations`, with
-        submodules named `rwkv` and `mamba`, is two components.
-        """
-        if self.declared is not None:
-            return self.declared
-        takes = inspect.signature(model.forward).parameters.keys()
-        found: set[str] = set()
-        if takes >= {"state", "return_states"}:
-            found |= {"states", "streaming", "generation"}
-        parts = {part for name, _ in model.named_parameters() for part in name.split(".")}
-        if "return_activations" in takes and parts >= {"rwkv", "mamba"}:
-            found |= {"two_components"}
-        return frozenset(found)
+    def withheld(self, model: nn.Module) -> frozenset[str]:
+        """What the `forward` of a built model takes and its registration leaves out: what no check looks at."""
+        return _taken(model) - self.offered(model)
+
+
+def _taken(model: nn.Module) -> frozenset[str]:
+    """What the `forward` of a module offers, by what it takes.
+
+    `state` and `return_states` together are streaming, generation and states; `return_activations`, with submodules
+    named `rwkv` and `mamba`, is two components.
+    """
+    takes = inspect.signature(model.forward).parameters.keys()
+    found: set[str] = set()
+    if takes >= {"state", "return_states"}:
+        found |= {"states", "streaming", "generation"}
+    parts = {part for name, _ in model.named_parameters() for part in name.split(".")}
+    if "return_activations" in takes and parts >= {"rwkv", "mamba"}:
+        found |= {"two_components"}
+    return frozenset(found)
 
 
 _REGISTERED: dict[str, dict[str, UserModel]] = {}
@@ -187,7 +194,7 @@ def register_model(name: str, *, scale: str = "3.5M", capabilities: Collection[s
             of the same kind are registered under the same name with their scales: the first is meant where none is
             named, and each foretells the cost of the next (check R1).
         capabilities: What it offers to the checks, of "states", "streaming", "generation" and "two_components"; by
-            default what the `forward` of the built module takes.
+            default what the `forward` of the built module takes. With fewer than that a decision is CAUTION at best.
 
     Raises:
         ValueError: If the name is taken or malformed, or a capability or the scale does not exist.

@@ -17,6 +17,7 @@ from pytest_groundthink.requirements import steps_of, unmet
 from pytest_groundthink.rules import Matrix, ScaleRule
 from pytest_groundthink.scaling import ScalingFit
 from pytest_groundthink.scorecard import CategoryScore, Decision, Scorecard
+from pytest_groundthink.vocabulary import CAPABILITIES
 
 Outcome = Literal["GO", "CAUTION", "HOLD"]
 BEST = 3
@@ -61,11 +62,14 @@ def decide(
         rule = msgspec.structs.replace(rule, improvement=None, ladder=None)
     found = unmet(card, rule, book, matrix.stop_rate, weights[ARCHITECTURE].log_check, ladder, fit)
     outcome, total = conclude(categories, bool(found), matrix)
+    if outcome == "GO" and card.subject.withheld:
+        outcome = "CAUTION"
     blockers = [one.blocker for one in found]
     steps = [
         *steps_of(card, found, book),
         *(_ladder_steps(card, ladder, fit, matrix) if categories[SCALING].score is not None else ()),
         *_level_steps(categories, matrix, total),
+        *([f"register it with {_named(card.subject.withheld)} too"] if card.subject.withheld else ()),
     ]
     return Decision(
         outcome=outcome,
@@ -116,6 +120,10 @@ def _too_low(categories: Mapping[str, CategoryScore], matrix: Matrix) -> list[st
     return [name for name, row in categories.items() if row.score is not None and row.score < matrix.alone]
 
 
+def _named(capabilities: Sequence[str]) -> str:
+    return " and ".join(CAPABILITIES[one] for one in capabilities)
+
+
 def _reasons(
     card: Scorecard,
     rule: ScaleRule,
@@ -144,6 +152,11 @@ def _reasons(
     if low := [name for name in _too_low(categories, matrix) if categories[name].score]:
         told = " and ".join(f"{name} is {categories[name].score}" for name in low)
         reasons.append(f"{told}: where a category is left out, GO needs {matrix.alone} of each of the others")
+    if card.subject.withheld:
+        reasons.append(
+            f"its forward offers {_named(card.subject.withheld)}, which its registration leaves out: no check looked "
+            "at that, and the outcome is CAUTION at best"
+        )
     if not reasons:
         reasons.append(f"every requirement of {rule.name} is met and the total of {total:g} reaches {matrix.go:g}")
     absent = [name for name, category in categories.items() if category.score is None]

@@ -214,7 +214,10 @@ _ASPECTS: dict[str, Callable[[Scorecard], Any]] = {
 }
 
 
-_RECORD = "judge what groundthink train wrote, or say in training.json beside the weights of your own model how it was trained"
+_RECORD = (
+    "judge what groundthink train wrote, or say in training.json beside the weights of your own model how it was "
+    "trained"
+)
 
 
 def _run(card: Scorecard) -> tuple[Run | None, tuple[str, str]]:

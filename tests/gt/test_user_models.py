@@ -259,7 +259,15 @@ def test_what_is_offered_is_read_from_forward(factory: Any, offered: set[str]) -
 
 def test_what_was_declared_counts_instead() -> None:
     gt.register_model("mine", scale="TINY", capabilities=["streaming", "generation"])(Growing)
-    assert subject("mine").capabilities & user_models.OFFERABLE == {"streaming", "generation"}
+    grows = subject("mine")
+    assert grows.capabilities & user_models.OFFERABLE == {"streaming", "generation"}
+    assert grows.describe()["withheld"] == ["states"]
+
+
+@pytest.mark.parametrize("declared", [None, ["states", "streaming", "generation", "two_components"]])
+def test_what_is_offered_or_more_withholds_nothing(declared: list[str] | None) -> None:
+    gt.register_model("mine", scale="TINY", capabilities=declared)(Streaming)
+    assert subject("mine").describe()["withheld"] == []
 
 
 def test_the_state_gets_the_methods_of_ours() -> None:
@@ -354,7 +362,10 @@ def test_how_it_was_trained_is_read_beside_the_weights(tmp_path: Path) -> None:
     for text, message in (
         ("{", "is no record of a training"),
         ('{"tokens": 0, "training": {}}', "got none"),
-        ('{"tokens": 9, "training": {"tokens_before": null}}', r"training\.json: .*got `null` - at `\$\.tokens_before`"),
+        (
+            '{"tokens": 9, "training": {"tokens_before": null}}',
+            r"training\.json: .*got `null` - at `\$\.tokens_before`",
+        ),
         ('{"tokens": 9, "training": {"flop": "unknown"}}', r"training\.json: .*got `str` - at `\$\.flop`"),
         ('{"tokens": 9, "training": {"seed": [1]}}', r"training\.json: .*got `array` - at `\$\.seed`"),
     ):

@@ -156,6 +156,17 @@ def test_what_cannot_apply_is_left_out_and_the_total_scaled_up(scale: str) -> No
     assert failed.outcome == "HOLD"
 
 
+@pytest.mark.parametrize("scale", DECIDED)
+def test_what_a_registration_leaves_out_keeps_it_from_a_go(scale: str) -> None:
+    card, others = evidence(scale, withheld=("states", "two_components"))
+    decision = decision_of(card, others)
+    assert (decision.outcome, decision.total, decision.blockers) == ("CAUTION", 15, ())
+    (reason,) = decision.reasons
+    assert "offers recurrent states and an RWKV and a Mamba component, which its registration leaves out" in reason
+    assert said(decision.next_steps, "register it with recurrent states and")
+    assert decision_of(changed(card, check("G1b", "FAIL")), others).outcome == "HOLD"
+
+
 def test_without_a_log_a_ladder_and_r1_nothing_goes() -> None:
     card = without(of_one_scale(whole("3.5M")), "L4")
     decision = decision_of(card, [])
