@@ -280,6 +280,7 @@ class Subject:
             "model": spec.name.rpartition("@")[0],
             "scale": spec.scale,
             "capabilities": sorted(self.capabilities),
+            "withheld": sorted(spec.withheld(self.model)) if isinstance(spec, UserModel) else [],
             "params": {"total": total, "non_embedding": non_embedding},
             "checkpoint": info
             and {

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
 
@@ -49,6 +49,14 @@ class TrainingRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     step: int | None = None
 
 
+class _Reckoned(msgspec.Struct, frozen=True):
+    """The settings that a ladder reckons with; all others are only compared."""
+
+    tokens_before: Annotated[int, msgspec.Meta(ge=0)] = 0
+    flop: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    seed: int | None = None
+
+
 def read_record(path: Path) -> TrainingRecord | None:
     """The record in a checkpoint folder; None where there is none.
 
@@ -64,6 +72,10 @@ def read_record(path: Path) -> TrainingRecord | None:
         raise ValueError(f"{file} is no record of a training: {error}") from None
     if record.tokens <= 0 or not record.training:
         raise ValueError(f"{file}: expected the tokens that were read and the settings, got none")
+    try:
+        msgspec.convert(record.training, _Reckoned)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{file}: in its training: {error}") from None
     return record
 
 
@@ -145,21 +157,28 @@ class UserModel:
         return model
 
     def offered(self, model: nn.Module) -> frozenset[str]:
-        """What a built model offers to the checks: as declared, or else what its `forward` takes.
+        """What a built model offers to the checks: as declared, or else what its `forward` takes."""
+        return _taken(model) if self.declared is None else self.declared
 
-        `state` and `return_states` together are streaming, generation and states; `return_activations`, with
-        submodules named `rwkv` and `mamba`, is two components.
-        """
-        if self.declared is not None:
-            return self.declared
-        takes = inspect.signature(model.forward).parameters.keys()
-        found: set[str] = set()
-        if takes >= {"state", "return_states"}:
-            found |= {"states", "streaming", "generation"}
-        parts = {part for name, _ in model.named_parameters() for part in name.split(".")}
-        if "return_activations" in takes and parts >= {"rwkv", "mamba"}:
-            found |= {"two_components"}
-        return frozenset(found)
+    def withheld(self, model: nn.Module) -> frozenset[str]:
+        """What the `forward` of a built model takes and its registration leaves out: what no check looks at."""
+        return _taken(model) - self.offered(model)
+
+
+def _taken(model: nn.Module) -> frozenset[str]:
+    """What the `forward` of a module offers, by what it takes.
+
+    `state` and `return_states` together are streaming, generation and states; `return_activations`, with submodules
+    named `rwkv` and `mamba`, is two components.
+    """
+    takes = inspect.signature(model.forward).parameters.keys()
+    found: set[str] = set()
+    if takes >= {"state", "return_states"}:
+        found |= {"states", "streaming", "generation"}
+    parts = {part for name, _ in model.named_parameters() for part in name.split(".")}
+    if "return_activations" in takes and parts >= {"rwkv", "mamba"}:
+        found |= {"two_components"}
+    return frozenset(found)
 
 
 _REGISTERED: dict[str, dict[str, UserModel]] = {}
@@ -175,7 +194,7 @@ def register_model(name: str, *, scale: str = "3.5M", capabilities: Collection[s
             of the same kind are registered under the same name with their scales: the first is meant where none is
             named, and each foretells the cost of the next (check R1).
         capabilities: What it offers to the checks, of "states", "streaming", "generation" and "two_components"; by
-            default what the `forward` of the built module takes.
+            default what the `forward` of the built module takes. With fewer than that a decision is CAUTION at best.
 
     Raises:
         ValueError: If the name is taken or malformed, or a capability or the scale does not exist.
@@ -240,38 +259,39 @@ def find(name: str, scale: str | None = None) -> UserModel | None:
     if registry.is_shipped(own_name):
         return None
     wanted = registry.one_scale(name, own_scale, scale)
-    family = _REGISTERED.get(own_name.lower(), {})
-    model = next(iter(family.values()), None)
-    if model is not None and wanted and len(family) > 1:
-        canonical = registry.canonical_scale(wanted, own_name)
-        if canonical not in family:
-            raise ValueError(
-                f"{model.own_name} is registered at {', '.join(family)}, got {canonical}: register it there"
-            )
-        return family[canonical]
-    if model is None:
+    known = _REGISTERED.get(own_name.lower())
+    if known is None:
         entries = {entry.name.lower(): entry for entry in entry_points(group=GROUP)}
         entry = entries.get(own_name.lower())
         if entry is not None:
-            model = _imported(entry.name, entry.value)
+            known = _imported(entry.name, entry.value)
         elif ":" in own_name:
-            model = _imported(own_name, own_name)
+            known = _imported(own_name, own_name)
         else:
             return None
-    return replace(model, scale=registry.canonical_scale(wanted, own_name)) if wanted else model
+    model = next(iter(known.values()))
+    if not wanted:
+        return model
+    canonical = registry.canonical_scale(wanted, own_name)
+    if len(model.family) < 2:
+        return replace(model, scale=canonical)
+    if canonical not in known:
+        raise ValueError(f"{model.own_name} is registered at {', '.join(known)}, got {canonical}: register it there")
+    return known[canonical]
 
 
-def _imported(own_name: str, target: str) -> UserModel:
-    """The model that `module:factory` names, with what it was registered with if it was."""
+def _imported(own_name: str, target: str) -> dict[str, UserModel]:
+    """The models that `module:factory` names, by scale: as it was registered, if it was."""
     try:
         factory = _import(target)
     except _NotFoundError as error:
         raise ValueError(f"unknown model {own_name!r}: {error}") from None
     except Exception:
-        return UserModel(own_name=own_name, factory=None, target=target)
-    registered = (model for family in _REGISTERED.values() for model in family.values())
-    known = next((model for model in registered if model.factory is factory), None)
-    return replace(known or UserModel(own_name=own_name, factory=factory), own_name=own_name)
+        unknown = UserModel(own_name=own_name, factory=None, target=target)
+        return {unknown.scale: unknown}
+    registered = [model for family in _REGISTERED.values() for model in family.values() if model.factory is factory]
+    found = registered or [UserModel(own_name=own_name, factory=factory)]
+    return {model.scale: replace(model, own_name=own_name) for model in found}
 
 
 class _NotFoundError(Exception):

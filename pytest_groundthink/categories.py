@@ -7,6 +7,7 @@ from pytest_groundthink.rules import Category, ScaleRule
 from pytest_groundthink.scaling import ScalingFit
 from pytest_groundthink.scorecard import CheckResult, Scorecard
 from pytest_groundthink.verdict import Status
+from pytest_groundthink.vocabulary import CAPABILITIES
 
 ARCHITECTURE, CANARIES = "architecture stability", "canary performance"
 SCALING, RESOURCES = "scaling law fit", "resource prediction"
@@ -18,10 +19,13 @@ Scored = tuple[int | None, list[str]]
 def why_absent(card: Scorecard, category: Category) -> str:
     """Why a row cannot apply to this kind of model, as its scorecard has it; empty where it applies.
 
-    Only a check that was asked for and found n/a says so: one without data or that was not run leaves nothing out.
+    Only a check that was asked for and found n/a because the kind has no other scales says so: one without data, that
+    was not run, or that is n/a for another reason, as in scorecards of before, leaves nothing out.
     """
     result = card.check(category.applies_with)
-    return "" if result is None or result.applicable else f"{result.id}: {result.reason}"
+    if result is None or result.applicable or "scales" in card.subject.capabilities:
+        return ""
+    return f"{result.id}: {result.reason}" if CAPABILITIES["scales"] in result.reason else ""
 
 
 def architecture(card: Scorecard, category: Category) -> Scored:
@@ -64,7 +68,7 @@ def canaries(card: Scorecard, rule: ScaleRule, category: Category) -> Scored:
 
 def scaling(card: Scorecard, ladder: Ladder, fit: ScalingFit | None, category: Category) -> Scored:
     """The power law over the ladder."""
-    if why := why_absent(card, category):
+    if (why := why_absent(card, category)) and not ladder.kin:
         return None, [f"left out: {why}"]
     if fit is None:
         if ladder.lacks:

@@ -17,6 +17,7 @@ from pytest_groundthink.requirements import steps_of, unmet
 from pytest_groundthink.rules import Matrix, ScaleRule
 from pytest_groundthink.scaling import ScalingFit
 from pytest_groundthink.scorecard import CategoryScore, Decision, Scorecard
+from pytest_groundthink.vocabulary import CAPABILITIES
 
 Outcome = Literal["GO", "CAUTION", "HOLD"]
 BEST = 3
@@ -33,7 +34,8 @@ def decide(
     """Weigh a scorecard against what its scale requires.
 
     What was not measured scores nothing and holds the decision where it is required: no default makes a GO. Only a
-    category that cannot apply to the kind of model is left out, and the reasons say so.
+    category that cannot apply to the kind of model is left out; the others must then be good each by itself, and the
+    reasons say so.
 
     Args:
         card: What was measured and judged.
@@ -60,11 +62,14 @@ def decide(
         rule = msgspec.structs.replace(rule, improvement=None, ladder=None)
     found = unmet(card, rule, book, matrix.stop_rate, weights[ARCHITECTURE].log_check, ladder, fit)
     outcome, total = conclude(categories, bool(found), matrix)
+    if outcome == "GO" and card.subject.withheld:
+        outcome = "CAUTION"
     blockers = [one.blocker for one in found]
     steps = [
         *steps_of(card, found, book),
         *(_ladder_steps(card, ladder, fit, matrix) if categories[SCALING].score is not None else ()),
         *_level_steps(categories, matrix, total),
+        *([f"register it with {_named(card.subject.withheld)} too"] if card.subject.withheld else ()),
     ]
     return Decision(
         outcome=outcome,
@@ -92,7 +97,8 @@ def conclude(categories: Mapping[str, CategoryScore], blocked: bool, matrix: Mat
     """The decision rule: outcome and weighted total.
 
     Categories that cannot apply are left out: the sum of the others is scaled up to all weights, so that the limits
-    mean the same share of what can be reached.
+    mean the same share of what can be reached. A GO then needs `alone` of each of the others, so that what was not
+    measured of one (a training log) is not made up for by another.
 
     Args:
         categories: The scored rows of the matrix.
@@ -104,7 +110,18 @@ def conclude(categories: Mapping[str, CategoryScore], blocked: bool, matrix: Mat
     total = sum(score * weight for score, weight in weighed) / share if share else 0.0
     if blocked or total < matrix.caution or any(score == 0 for score, _ in weighed):
         return "HOLD", total
-    return ("GO" if total >= matrix.go else "CAUTION"), total
+    return ("GO" if total >= matrix.go and not _too_low(categories, matrix) else "CAUTION"), total
+
+
+def _too_low(categories: Mapping[str, CategoryScore], matrix: Matrix) -> list[str]:
+    """The categories that keep the total from being a GO where others are left out."""
+    if all(row.score is not None for row in categories.values()):
+        return []
+    return [name for name, row in categories.items() if row.score is not None and row.score < matrix.alone]
+
+
+def _named(capabilities: Sequence[str]) -> str:
+    return " and ".join(CAPABILITIES[one] for one in capabilities)
 
 
 def _reasons(
@@ -132,6 +149,14 @@ def _reasons(
     elif total < matrix.go:
         weakest = min(categories, key=lambda name: BEST if (score := categories[name].score) is None else score)
         reasons.append(f"the total of {total:g} is below {matrix.go:g}: review {weakest} first")
+    if low := [name for name in _too_low(categories, matrix) if categories[name].score]:
+        told = " and ".join(f"{name} is {categories[name].score}" for name in low)
+        reasons.append(f"{told}: where a category is left out, GO needs {matrix.alone} of each of the others")
+    if card.subject.withheld:
+        reasons.append(
+            f"its forward offers {_named(card.subject.withheld)}, which its registration leaves out: no check looked "
+            "at that, and the outcome is CAUTION at best"
+        )
     if not reasons:
         reasons.append(f"every requirement of {rule.name} is met and the total of {total:g} reaches {matrix.go:g}")
     absent = [name for name, category in categories.items() if category.score is None]
@@ -190,7 +215,7 @@ def _level_steps(categories: Mapping[str, CategoryScore], matrix: Matrix, total:
     for name, category in categories.items():
         if category.score is None or category.score == BEST:
             continue
-        if category.score == 0 or total < matrix.go:
+        if category.score == 0 or total < matrix.go or name in _too_low(categories, matrix):
             level, gain = matrix.categories[name].levels[category.score + 1], category.weight * weights / weighed
             steps.append(f"{name} is {category.score}; {category.score + 1} (+{gain:g}) needs: {level}")
     short = matrix.go - total

@@ -41,6 +41,7 @@ class Ladder(msgspec.Struct, frozen=True, kw_only=True):
             the subject itself tells too little. The subject is the first, or where it was trained for longer than all
             others, another at its scale.
         left_out: Other scorecards, each with why.
+        kin: Other scales at which weights of this kind of model were judged, rungs or not.
         notes: In what runs that were kept differ from the subject, in a line.
         proportional: Whether tokens grow with parameters, rather than being the same.
         stood_in_for: Whether another run stands for the subject.
@@ -50,6 +51,7 @@ class Ladder(msgspec.Struct, frozen=True, kw_only=True):
 
     runs: tuple[Run, ...] = ()
     left_out: tuple[str, ...] = ()
+    kin: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
     proportional: bool = False
     stood_in_for: bool = False
@@ -124,10 +126,15 @@ def build_ladder(
         tokens_within: Share by which tokens, or tokens for each parameter, may differ.
         name: How the others are called where they differ.
     """
+    kin = frozenset(
+        str(other.subject.scale)
+        for other in others
+        if _kind(other) == _kind(card) and _hash(other.subject.checkpoint) != _hash(card.subject.checkpoint)
+    ) - {str(card.subject.scale)}
     own, (lacks, remedy) = _run(card)
     if own is None:
         unused = tuple(f"{short_name(other)}: the subject is no rung" for other in others)
-        return Ladder(left_out=unused, lacks=lacks, remedy=remedy)
+        return Ladder(left_out=unused, kin=kin, lacks=lacks, remedy=remedy)
     kept: list[tuple[Run, Scorecard]] = [(own, card)]
     left_out: list[str] = []
     for other in others:
@@ -155,6 +162,7 @@ def build_ladder(
     return Ladder(
         runs=tuple(runs),
         left_out=tuple(left_out),
+        kin=kin,
         notes=(*notes, *_told_differences(card, [other for run, other in kept[1:] if run in runs], name)),
         proportional=proportional,
         stood_in_for=own not in runs,

@@ -108,12 +108,17 @@ class Category(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Matrix(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The decision matrix: categories, and the totals from which GO and CAUTION are given."""
+    """The decision matrix: categories, and the totals from which GO and CAUTION are given.
+
+    Attributes:
+        alone: Where a category is left out, the score that a GO needs of each of the others.
+    """
 
     version: int
     source: str
     go: float
     caution: float
+    alone: int
     stop_rate: float
     categories: dict[str, Category]
 

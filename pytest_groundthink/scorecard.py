@@ -99,12 +99,16 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SubjectSection(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured. Sections that only loading reveals are null where the subject could not be loaded."""
+    """What was measured. Sections that only loading reveals are null where the subject could not be loaded.
+
+    `withheld` is what the `forward` of a model of the user's own offers and its registration leaves out.
+    """
 
     label: str
     model: str
     scale: str | None
     capabilities: tuple[str, ...]
+    withheld: tuple[str, ...] = ()
     params: dict[str, int] | None = None
     checkpoint: dict[str, Any] | None = None
     tokenizer: dict[str, Any] | None = None

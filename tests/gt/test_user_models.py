@@ -207,6 +207,35 @@ def test_a_registered_factory_named_by_its_module_keeps_what_it_declared(project
     assert plan_subject(SubjectRequest(model="beast")).label == "beast@TINY"
 
 
+def test_a_factory_of_a_family_keeps_its_scale_by_any_name(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(
+        project,
+        "zoo",
+        f"""
+        import gt
+        from {__name__} import Plain
+
+        @gt.register_model("fam", scale="3.5M")
+        def small(vocab_size):
+            return Plain(vocab_size)
+
+        @gt.register_model("fam", scale="8M")
+        def larger(vocab_size):
+            return Plain(vocab_size)
+        """,
+    )
+    entry = EntryPoint(name="Packaged", value="zoo:larger", group=user_models.GROUP)
+    monkeypatch.setattr(user_models, "entry_points", lambda group: [entry] if group == user_models.GROUP else [])
+    for name in ("zoo:larger", "packaged"):
+        for wanted in (name, f"{name}@8m"):
+            plan = plan_subject(SubjectRequest(model=wanted))
+            assert plan.spec.scale == "8M"
+            assert "scales" in plan.capabilities
+        with pytest.raises(ValueError, match=r"is registered at 8M, got 3\.5M: register it there"):
+            plan_subject(SubjectRequest(model=f"{name}@3.5M"))
+    assert plan_subject(SubjectRequest(model="fam@8M")).label == "fam@8M"
+
+
 def test_an_entry_point(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(project, "zoo", f"from {__name__} import Plain\n")
     entry = EntryPoint(name="Packaged", value="zoo:Plain", group=user_models.GROUP)
@@ -230,7 +259,15 @@ def test_what_is_offered_is_read_from_forward(factory: Any, offered: set[str]) -
 
 def test_what_was_declared_counts_instead() -> None:
     gt.register_model("mine", scale="TINY", capabilities=["streaming", "generation"])(Growing)
-    assert subject("mine").capabilities & user_models.OFFERABLE == {"streaming", "generation"}
+    grows = subject("mine")
+    assert grows.capabilities & user_models.OFFERABLE == {"streaming", "generation"}
+    assert grows.describe()["withheld"] == ["states"]
+
+
+@pytest.mark.parametrize("declared", [None, ["states", "streaming", "generation", "two_components"]])
+def test_what_is_offered_or_more_withholds_nothing(declared: list[str] | None) -> None:
+    gt.register_model("mine", scale="TINY", capabilities=declared)(Streaming)
+    assert subject("mine").describe()["withheld"] == []
 
 
 def test_the_state_gets_the_methods_of_ours() -> None:
@@ -322,10 +359,20 @@ def test_how_it_was_trained_is_read_beside_the_weights(tmp_path: Path) -> None:
     described = subject("mine", ckpt=ckpt).describe()["checkpoint"]
     assert (described["tokens"], described["step"]) == (1000, 10)
     assert described["training"] == {"lr": 0.001, "text": "books"}
-    for text, message in (("{", "is no record of a training"), ('{"tokens": 0, "training": {}}', "got none")):
+    for text, message in (
+        ("{", "is no record of a training"),
+        ('{"tokens": 0, "training": {}}', "got none"),
+        (
+            '{"tokens": 9, "training": {"tokens_before": null}}',
+            r"training\.json: .*got `null` - at `\$\.tokens_before`",
+        ),
+        ('{"tokens": 9, "training": {"flop": "unknown"}}', r"training\.json: .*got `str` - at `\$\.flop`"),
+        ('{"tokens": 9, "training": {"seed": [1]}}', r"training\.json: .*got `array` - at `\$\.seed`"),
+    ):
         record.write_text(text)
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match=message) as caught:
             plan_subject(SubjectRequest(model="mine", ckpt=ckpt))
+        assert "\n" not in str(caught.value)
 
 
 def test_what_it_gave_is_not_kept_for_the_next_run() -> None:

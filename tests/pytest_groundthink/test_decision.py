@@ -116,7 +116,7 @@ def test_rows_that_cannot_apply_leave_the_limits_at_the_same_share(scores: tuple
     rows = scored(*scores, 0, 0)
     rows |= {name: msgspec.structs.replace(rows[name], score=None) for name in list(rows)[2:]}
     total = sum(scores) * 1.5 * 5 / 3
-    expected = "HOLD" if 0 in scores or total < 8 else "GO" if total >= 10 else "CAUTION"
+    expected = "HOLD" if 0 in scores or total < 8 else "GO" if total >= 10 and min(scores) >= 2 else "CAUTION"
     assert conclude(rows, False, MATRIX) == (expected, pytest.approx(total))
     nothing = {name: msgspec.structs.replace(row, score=None) for name, row in rows.items()}
     assert conclude(nothing, False, MATRIX) == ("HOLD", 0.0)

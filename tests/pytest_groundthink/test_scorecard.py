@@ -43,7 +43,7 @@ def test_every_field_is_documented_where_it_stands() -> None:
     tables |= {"DerivedScore": score, "ScalingFit": scaling}
     within = {"SubjectSection": card["subject"], "Provenance": card["provenance"], "Git": card["provenance"]}
     within |= {"ThresholdsUsed": card["provenance"], "Summary": card["summary"], "Decision": card["decision"]}
-    within |= {"CategoryScore": card["decision"], "Threshold": check["threshold"]}
+    within |= {"LadderFile": card["decision"], "CategoryScore": card["decision"], "Threshold": check["threshold"]}
     within |= {"LadderPoint": scaling["points"], "ScalingPrediction": scaling["predicted"]}
     defined = json.loads(scorecard.schema())["$defs"]
     fields = {name: list(one["properties"]) for name, one in defined.items() if "properties" in one}
