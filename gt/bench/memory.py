@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from math import prod
 from pathlib import Path
 
@@ -16,12 +16,21 @@ ITEM_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2}
 HEADROOM = 0.8
 """Share of the available memory that a cell may be predicted to need: allocators keep more than tensors hold."""
 
+OPS = {
+    "rwkv": ("wkv6", "token_mix", "gated_group_norm"),
+    "mamba": ("ssd", "causal_conv1d", "rms_norm"),
+}
+"""Ops of each mixer. Where all are the native ones and numbers are float32, the mixer is one call (`native_layers`)."""
+
 # Numbers kept for the backward pass per token, in units of the width named; counted from what autograd saves.
 _NORM = {"native": 2, "reference": 3}  # input, scaled; normalised
 _RWKV = 21  # shift 2, mixing factors 5, mixed inputs 5, r k v w and the decay's exp 5, norm, gate and output 4
+_RWKV_AT_ONCE = 12  # mixing factors 5, r k v w and gate 5, wkv6's output, that normalised
 _GATED_NORM = {"native": 3, "reference": 5}  # in units of d_inner: y, z, scaled; y silu(z), normalised
 _LOGITS = {"native": 1, "reference": 2}  # the loss: in units of the logits: they; their log-softmax
-_FUSION = 4  # both inputs joined 2, their difference, the share's product
+# Both inputs joined 2, their difference 1, a share for each channel 1; the gains' two norms come on top.
+_FUSION = {"gains": 0, "gated": 3, "channel_gated": 4, "concatenated": 2, "weighted": 1, "residual": 1}
+_BLOCK_AT_ONCE = 6  # input, normalised, both mixers' outputs, their sum with the input, that normalised
 
 
 def predict(
@@ -30,6 +39,7 @@ def predict(
     length: int,
     dtype: str = "float32",
     backends: Mapping[str, str] | None = None,
+    autocast: bool = False,
 ) -> Prediction | None:
     """Memory of a training step with AdamW, from the shapes alone.
 
@@ -38,16 +48,21 @@ def predict(
     their log-softmax). The peak is the larger of two moments: the end of the forward pass, when the last step's
     gradients still exist (P + P + 2 P + A + l L), and the start of the backward pass, when they are gone
     (P + 2 P + A + (l + 1) L). A is, for each token and layer, with C the hidden size, D Mamba's inner width, N its
-    state size and H heads (in brackets: without the compiled kernel of the norm):
+    state size, H heads and W taps (in brackets: without the compiled kernel of the norm):
 
     * two norms 4 C (6 C), feed-forward 2 * ffn_expand * C, and at the end of the model a norm 2 C (3 C);
     * RWKV-6: 21 C, the hidden layers of its LoRAs (160 + 64), group-norm statistics 2 H;
     * Mamba-2: projection 2 D + 2 N + H, convolution's input D + 2 N, the scan's inputs D + 2 N + H, gated norm 3 D
       (5 D);
-    * fusion: 4 C;
+    * fusion: up to 4 C (6 C), by its kind (`_FUSION`);
     * what an op's backend keeps beyond its inputs and outputs (`_kept_by_ops`);
 
-    and the initial recurrent state of every sequence once.
+    and the initial recurrent state of every sequence once. In float32 on the CPU a mixer whose ops are all native runs
+    in one call (`gt.kernels.native_layers`), and keeps no initial state but the W - 1 tokens before the convolution:
+
+    * RWKV-6: 12 C, the hidden layers of its LoRAs, group-norm statistics 2 H;
+    * Mamba-2: 5 D + 4 N + H + 1;
+    * of both mixers with one gate per position the block is one call: instead of norms 4 C and fusion 6 C + 3.
 
     Args:
         config: Configuration of the model.
@@ -55,6 +70,7 @@ def predict(
         length: Tokens per sequence.
         dtype: Of parameters and activations.
         backends: Name of the backend by op.
+        autocast: Whether products are in a lower precision than the parameters: then no mixer runs in one call.
 
     Returns:
         The prediction, or None for a kind of model that the formula does not cover.
@@ -65,10 +81,19 @@ def predict(
     tokens = batch * length
     parameters = item * parameter_counts(config)[0]
     backends = backends or {}
+    at_once = {
+        mixer
+        for mixer in config.mixers
+        if dtype == "float32" and not autocast and all(backends.get(op) == "native" for op in OPS[mixer])
+    }
     # A backend that is none of the framework's keeps what ours keeps.
     norm, loss = ("reference" if backends.get(op) == "reference" else "native" for op in ("rms_norm", "cross_entropy"))
-    per_layer = _kept_per_token(config, norm) + _kept_by_ops(config, backends)
-    states = batch * sum(prod(shape) for shape in state_shapes(config).values())
+    per_layer = _kept_per_token(config, norm, at_once) + _kept_by_ops(config, backends)
+    states = batch * sum(
+        prod(shape)
+        for name, shape in state_shapes(config).items()
+        if name.partition("_")[0] not in at_once or name == "mamba_conv"
+    )
     activations = item * (tokens * (config.num_layers * per_layer + _NORM[norm] * config.hidden_size) + states)
     logits = item * tokens * config.vocab_size
     return Prediction(
@@ -81,15 +106,21 @@ def predict(
     )
 
 
-def _kept_per_token(config: ModelConfig, norm: str) -> int:
+def _kept_per_token(config: ModelConfig, norm: str, at_once: Collection[str]) -> int:
     C, D, N, heads = config.hidden_size, config.d_inner, config.d_state, config.mamba_heads
-    numbers = 2 * _NORM[norm] * C + 2 * config.ffn_expand * C
+    numbers = 2 * config.ffn_expand * C
     if "rwkv" in config.mixers:
-        numbers += _RWKV * C + len(MIX_TARGETS) * LORA_MIX + LORA_DECAY + 2 * config.num_heads
-    if "mamba" in config.mixers:
+        of_C = _RWKV_AT_ONCE if "rwkv" in at_once else _RWKV
+        numbers += of_C * C + len(MIX_TARGETS) * LORA_MIX + LORA_DECAY + 2 * config.num_heads
+    if "mamba" in at_once:
+        numbers += 5 * D + 4 * N + heads + 1
+    elif "mamba" in config.mixers:
         numbers += (2 * D + 2 * N + heads) + (D + 2 * N) + (D + 2 * N + heads) + _GATED_NORM[norm] * D
+    if len(at_once) > 1 and config.fusion == "gated":
+        return numbers + _BLOCK_AT_ONCE * C + 3
+    numbers += 2 * _NORM[norm] * C
     if len(config.mixers) > 1:
-        numbers += _FUSION * C
+        numbers += (_FUSION[config.fusion] + (2 * _NORM[norm] if config.fusion == "gains" else 0)) * C
     return numbers
 
 

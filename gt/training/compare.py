@@ -149,7 +149,13 @@ class _Turns:
             return
         backends = {op: resolve(op, "cpu").backend.name for op in BACKENDS}
         spec_config = run.spec.config(run.inputs.tokenizer.vocab_size)
-        predicted = predict(spec_config, run.config.batch_size, run.config.length, backends=backends)
+        predicted = predict(
+            spec_config,
+            run.config.batch_size,
+            run.config.length,
+            backends=backends,
+            autocast=run.config.dtype != "float32",
+        )
         self.memory = None if predicted is None else predicted.peak / 2**20
 
     def row(self) -> dict[str, Any]:
