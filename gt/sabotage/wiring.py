@@ -192,14 +192,14 @@ _judged_width: list[int] = []
 
 
 def slow_when_wide(model: nn.Module) -> None:
-    """A fast path that only narrow models can take: in models wider than the first one every mixer runs four times."""
+    """A fast path that only narrow models can take: in models wider than the first one every mixer runs ten times."""
     width: int = cast(Any, model).config.hidden_size
     if not _judged_width:
         UNDO.append(_judged_width.clear)
         _judged_width.append(width)
 
     def around(forward: Any, x: Tensor, state: LayerState | None = None) -> Any:
-        outs = [forward(x, state) for _ in range(4)]
+        outs = [forward(x, state) for _ in range(10)]
         return sum(out for out, _ in outs) / len(outs), outs[-1][1]
 
     if width > _judged_width[0]:
