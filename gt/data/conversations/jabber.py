@@ -17,7 +17,7 @@ from gt.data.conversations.jabber_clauses import (
     linked,
     statement_of,
 )
-from gt.data.conversations.jabber_questions import again, asked_part, question_of
+from gt.data.conversations.jabber_questions import again, asked_part, of_a_kind, question_of
 from gt.data.conversations.nouns import PLURAL
 from gt.data.conversations.recall import allowed_part, around
 from gt.data.conversations.split import FUNCTION_WORDS, evaluation_split, words_of
@@ -91,6 +91,9 @@ def _existential(draw: Draw) -> Fact:
                 f"there {verb} {in_place} {rest}", f"{word} {verb} {ends}", f"{word} {inverted} {ends}",
                 f"{rest} {verb} {in_place}", f"{draw.pick(EMBEDDINGS)} {word} there {verb} {ends}",
             ]  # fmt: skip
+            if thing.form == "inside" and draw.random() < 0.4:
+                asked = draw.pick(("what", "which", of_a_kind(draw), of_a_kind(draw)))
+                forms = [f"{thing.inner} {asked} {verb} the {thing.head} {rest}"]
         else:
             ends = f"{rest} {gap}".strip()
             forms = [

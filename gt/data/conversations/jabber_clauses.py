@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from gt.data.conversations.morphology import article, past, plural, progressive, third_person
 from gt.data.conversations.nouns import PLURAL, SINGULAR, YOU, joined, noun, person, speaker
-from gt.data.conversations.tenses import TENSES, Group, conjugate
+from gt.data.conversations.tenses import TENSES, Group, conjugate, is_passive
 from gt.data.conversations.verbs import Forms, frames
 from gt.data.conversations.words import Draw
 
@@ -72,7 +72,9 @@ _LONG_LINKS = (
     "instead of", "because of", "next to", "out of", "rather than", "along with", "in front of", "apart from",
 )  # fmt: skip
 _INNER = "of of of of for for about about in with from on to against as".split()
-_ACTIVE = (*(tense for tense in TENSES if not tense.endswith("passive")), *("imperative",) * 8)
+_ACTIVE = (*(tense for tense in TENSES if not is_passive(tense)), *("imperative",) * 8)
+_PASSIVE = tuple(tense for tense in TENSES if is_passive(tense))
+_OBJECTS = ("thing", "person", "name", "state")
 _SHAPES = tuple(
     tuple(shape.split())
     for shape in (
@@ -81,7 +83,7 @@ _SHAPES = tuple(
         "thing place", "place", "thing time", "thing place time", "person time",
     )
 )  # fmt: skip
-_CLASSIFIERS = (
+CLASSIFIERS = (
     "bowl", "helping", "pair", "course", "list", "slice", "cup", "piece", "set", "box", "bag", "plate", "jar",
     "bunch", "handful", "bit", "sort", "picture", "copy", "row", "couple", "spoonful", "load", "share", "sample",
     "barrel", "page", "touch", "lot", "kilo", "dozen", "chapter", "round", "pile", "collection", "lesson", "class",
@@ -111,7 +113,9 @@ def draw_pattern(draw: Draw) -> Pattern:
         base = draw.made_up().lower()
         forms, synonyms = Forms(base, past(base), past(base), third_person(base), progressive(base)), ()
     links = tuple(_link(draw, kind) for kind in shape)
-    return Pattern(shape, links, forms, synonyms, draw.pick(_ACTIVE), draw.below(1000))
+    # Without an object the subject may as well be what something is done to.
+    passive = shape[0] not in _OBJECTS and draw.random() < 0.3
+    return Pattern(shape, links, forms, synonyms, draw.pick(_PASSIVE if passive else _ACTIVE), draw.below(1000))
 
 
 def _link(draw: Draw, kind: str) -> str:
@@ -176,13 +180,12 @@ def draw_thing(draw: Draw, link: str) -> Part:
         word = any_noun(draw)
         return Part(link, "thing", "whole", _determined(draw, word), f"the {word}", word)
     if form < 0.7:
-        head, inner = any_noun(draw), draw.pick(_INNER)
-        if draw.random() < 0.35:
-            head, inner = draw.pick(_CLASSIFIERS), "of"
-            head = f"{draw.word('thing_adjectives')} {head}" if draw.random() < 0.2 else head
+        head, inner = (draw.pick(CLASSIFIERS), "of") if draw.random() < 0.35 else (any_noun(draw), draw.pick(_INNER))
+        if " " not in head and draw.random() < 0.25:
+            head = draw.free(f"{draw.word('thing_adjectives')} {head}")
         value, said = _mass(draw)
         full = f"{_determined(draw, head)} {inner} {said}"
-        head = head.rpartition(" ")[2] if draw.random() < 0.3 else head
+        head = head.rpartition(" ")[2] if draw.random() < 0.5 else head
         return Part(link, "thing", "inside", full, f"the {head}", value, head, inner)
     if form < 0.8:
         head, value = draw.noun().rpartition(" ")[2], draw.bare()

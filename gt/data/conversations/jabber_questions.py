@@ -7,7 +7,16 @@ them are: what is asked for is what is left.
 from __future__ import annotations
 
 from gt.data.conversations.clauses import EMBEDDINGS
-from gt.data.conversations.jabber_clauses import OBJECTIVE, SPEAKING, Clause, Part, group_of, linked
+from gt.data.conversations.jabber_clauses import (
+    CLASSIFIERS,
+    OBJECTIVE,
+    SPEAKING,
+    Clause,
+    Part,
+    any_noun,
+    group_of,
+    linked,
+)
 from gt.data.conversations.morphology import article
 from gt.data.conversations.tenses import Group
 from gt.data.conversations.verbs import Forms, frames
@@ -35,7 +44,9 @@ _NOMINAL = {
     "inside": (
         "what was the {h} {p}", "{p} what was the {h}", "the {h} {p} what", "which {h} was it", "what {h} was that",
         "what kind of {h} was it", "{a} {h} {p} what", "what was it {a} {h} {p}", "what did I say about the {h}",
-        "what was in the {h}", "tell me what the {h} was {p}",
+        "what was in the {h}", "tell me what the {h} was {p}", "which {k} was the {h} {p} {t}",
+        "what was the {h} {t} {p}",
+        "{p} what was the {h} {t}", "{p} which {k} was the {h} {t}", "{p} what {k} was the {h} {t}",
     ),
     "modifier": (
         "what kind of {h} was it", "which {h} was it", "what sort of {h} was that", "what {h} did I mean",
@@ -52,7 +63,7 @@ _NOMINAL = {
 def asked_part(draw: Draw, part: Part, link: str) -> tuple[str, str, str]:
     """The question word for a part, what stays where the part was, and the part with the question word in place."""
     if part.form == "whole":
-        word = draw.pick(_WHOLE[part.kind])
+        word = of_a_kind(draw) if draw.random() < 0.2 else draw.pick(_WHOLE[part.kind])
         gap = "" if word in ("where", "when", "how") and draw.random() < 0.9 else link
         return word, gap, word if word in ("where", "when") else f"{link} {word}".strip()
     if part.form == "list":
@@ -61,15 +72,35 @@ def asked_part(draw: Draw, part: Part, link: str) -> tuple[str, str, str]:
         return word, gap.strip(), f"{link} {part.inner} and what".strip()
     if part.form == "number":
         return f"how many {part.head}", link, f"{link} how many {part.head}".strip()
-    if part.form == "inside" and draw.random() < 0.45:
+    if part.form == "inside" and (bare := _without_head(draw, part)):
+        return bare, link, f"{link} {bare}".strip()
+    if part.form == "inside" and draw.random() < 0.5:
         near = part.inner in _NEAR and draw.random() < 0.25
         inner = draw.pick(_NEAR[part.inner].split()) if near else part.inner
         gap = f"{link} {draw.pick((article(part.head), 'the'))} {part.head} {inner}".strip()
-        return "what", gap, f"{gap} what"
+        word = of_a_kind(draw) if draw.random() < 0.25 else "what"
+        return word, gap, f"{gap} {word}"
     if part.form == "named" and draw.random() < 0.3:
         return "what", link, f"{link} what".strip()
     word = draw.pick(_OF_A_SORT).format(part.head)
     return word, link, f"{link} {word}".strip()
+
+
+def of_a_kind(draw: Draw) -> str:
+    """A question word with a noun for the kind of the answer, which the statement does not mention."""
+    return f"{draw.pick(('which', 'which', 'what', 'what kind of'))} {any_noun(draw)}"
+
+
+def _without_head(draw: Draw, part: Part) -> str:
+    """A question word for what is inside of a noun phrase whose head is not mentioned; empty where it has to be.
+
+    A bowl of soup is soup; of any other head only a noun for the kind of the answer tells that it is not meant.
+    """
+    measured = part.inner == "of" and part.head.rpartition(" ")[2] in CLASSIFIERS
+    form = draw.random()
+    if measured and form < 0.3:
+        return "what"
+    return of_a_kind(draw) if form < (0.4 if measured else 0.15) else ""
 
 
 def again(draw: Draw, part: Part) -> str:
@@ -88,7 +119,12 @@ def question_of(draw: Draw, clause: Clause, place: int) -> str:
     """A question for the argument at a place, or for the subject at -1."""
     target = clause.subject if place < 0 else clause.parts[place]
     if target.form in _NOMINAL and draw.random() < 0.25:
-        return draw.pick(_NOMINAL[target.form]).format(h=target.head, p=target.inner, a=article(target.head))
+        others = [part for index, part in enumerate(clause.parts) if index != place and part.link]
+        words = {
+            "h": target.head, "p": target.inner, "a": article(target.head), "k": any_noun(draw),
+            "t": linked(other := draw.pick(others), again(draw, other)) if others else "",
+        }  # fmt: skip
+        return " ".join(draw.pick(_NOMINAL[target.form]).format_map(words).split())
     forms, link = clause.pattern.forms, target.link
     changed = draw.random() < 0.25
     if changed:

@@ -148,7 +148,8 @@ def test_statements_come_in_many_orders_and_have_all_that_is_asked_for() -> None
 @pytest.mark.parametrize(
     ("part", "expected"),
     [
-        (Part("with", "thing", "inside", "a jar of fim", "the jar", "fim", "jar", "of"), r".*jar"),
+        (Part("with", "thing", "inside", "a jar of fim", "the jar", "fim", "jar", "of"), r".*jar|with (what|which) ?"),
+        (Part("with", "thing", "inside", "a map of fim", "the map", "fim", "map", "of"), r".*map|with (what|which) \w"),
         (Part("", "thing", "modifier", "a fim jar", "the jar", "fim", "jar"), r"(what|which).* jar"),
         (Part("", "thing", "number", "six jars", "the jars", "six", "jars"), "how many jars"),
         (Part("in", "thing", "list", "jars, tin and fim", "them", "fim", "jars and tin", "jars, tin"), "in jars, "),
@@ -159,6 +160,31 @@ def test_what_is_inside_of_a_part_is_asked_for_by_what_is_around_it(part: Part, 
         word, gap, in_place = asked_part(Draw(f"inside/{index}"), part, part.link)
         assert re.match(expected, in_place)
         assert part.value not in f"{word} {gap} {in_place}"
+
+
+def test_a_head_is_left_out_behind_a_plain_question_word_only_if_it_measures() -> None:
+    bare = {}
+    for head in ("bowl", "map"):
+        part = Part("with", "thing", "inside", f"a {head} of fim", f"the {head}", "fim", head, "of")
+        asked = [asked_part(Draw(f"head/{index}"), part, part.link) for index in range(200)]
+        bare[head] = [one for one in asked if head not in one[2]]
+    assert ("what", "with", "with what") in bare["bowl"]
+    assert bare["map"]
+    assert all(word.split()[0] in ("what", "which") and len(word.split()) > 1 for word, *_ in bare["map"])
+
+
+def test_a_question_may_name_the_kind_of_its_answer_though_the_statement_does_not() -> None:
+    part = Part("to", "thing", "whole", "a fim", "the fim", "fim")
+    words = [asked_part(Draw(f"kind/{index}"), part, part.link)[0] for index in range(400)]
+    share = sum(word.removesuffix(" thing") not in ("what", "which") for word in words) / len(words)
+    assert 0.1 < share < 0.3
+
+
+def test_the_subject_is_acted_on_only_where_there_is_no_object() -> None:
+    patterns = [draw_pattern(Draw(f"passive/{index}")) for index in range(600)]
+    passive = [pattern for pattern in patterns if pattern.tense.endswith("passive")]
+    assert passive
+    assert {pattern.shape[0] for pattern in passive} <= {"link", "place", "time"}
 
 
 def test_noise_leaves_the_answer_and_the_question_word_and_changes_a_fifth_of_the_rest() -> None:
