@@ -71,7 +71,7 @@ LINKS = tuple(
 _LONG_LINKS = (
     "instead of", "because of", "next to", "out of", "rather than", "along with", "in front of", "apart from",
 )  # fmt: skip
-_INNER = "of of of of for for about about in with from on to against as".split()
+_INNER = "of of of of for for for about about in in in with with from on to against as".split()
 _ACTIVE = (*(tense for tense in TENSES if not is_passive(tense)), *("imperative",) * 8)
 _PASSIVE = tuple(tense for tense in TENSES if is_passive(tense))
 _OBJECTS = ("thing", "person", "name", "state")
@@ -174,18 +174,18 @@ def draw_thing(draw: Draw, link: str) -> Part:
     """A noun phrase that has its answer in one of the six forms of `Part`."""
     form = draw.random()
     if form < 0.2:
-        value = draw.bare()
+        value = _bare(draw)
         return Part(link, "thing", "whole", f"some {value}" if draw.random() < 0.15 else value, value, value)
     if form < 0.42:
         word = any_noun(draw)
         return Part(link, "thing", "whole", _determined(draw, word), f"the {word}", word)
     if form < 0.7:
         head, inner = (draw.pick(CLASSIFIERS), "of") if draw.random() < 0.35 else (any_noun(draw), draw.pick(_INNER))
-        if " " not in head and draw.random() < 0.25:
+        if " " not in head and draw.random() < 0.4:
             head = draw.free(f"{draw.word('thing_adjectives')} {head}")
         value, said = _mass(draw)
         full = f"{_determined(draw, head)} {inner} {said}"
-        head = head.rpartition(" ")[2] if draw.random() < 0.5 else head
+        head = head.rpartition(" ")[2] if draw.random() < 0.6 else head
         return Part(link, "thing", "inside", full, f"the {head}", value, head, inner)
     if form < 0.8:
         head, value = draw.noun().rpartition(" ")[2], draw.bare()
@@ -202,10 +202,17 @@ def draw_thing(draw: Draw, link: str) -> Part:
     return Part(link, "thing", "named", draw.pick((full, f"the {head} {value}")), f"the {head}", value, head)
 
 
+def _bare(draw: Draw) -> str:
+    """What stands without an article, more often of two words than elsewhere: half of such an answer is wrong."""
+    first, second = draw.bare(), draw.bare()
+    single = " " not in first + second and first != second
+    return draw.free(f"{first} {second.lower()}") if single and draw.random() < 0.2 else first
+
+
 def _mass(draw: Draw) -> tuple[str, str]:
     """A value, and the same as it is said."""
     if draw.random() < 0.6:
-        return (value := draw.bare()), value
+        return (value := _bare(draw)), value
     return (value := any_noun(draw)), _determined(draw, value)
 
 

@@ -46,7 +46,7 @@ _NOMINAL = {
         "what kind of {h} was it", "{a} {h} {p} what", "what was it {a} {h} {p}", "what did I say about the {h}",
         "what was in the {h}", "tell me what the {h} was {p}", "which {k} was the {h} {p} {t}",
         "what was the {h} {t} {p}",
-        "{p} what was the {h} {t}", "{p} which {k} was the {h} {t}", "{p} what {k} was the {h} {t}",
+        "{p} what was the {h} {t}", *("{p} which {k} was the {h} {t}", "{p} what {k} was the {h} {t}") * 3,
     ),
     "modifier": (
         "what kind of {h} was it", "which {h} was it", "what sort of {h} was that", "what {h} did I mean",
@@ -100,7 +100,7 @@ def _without_head(draw: Draw, part: Part) -> str:
     form = draw.random()
     if measured and form < 0.3:
         return "what"
-    return of_a_kind(draw) if form < (0.4 if measured else 0.15) else ""
+    return of_a_kind(draw) if form < (0.5 if measured else 0.3) else ""
 
 
 def again(draw: Draw, part: Part) -> str:
