@@ -39,7 +39,7 @@ class Ladder(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         runs: Of one kind of model, tokenizer and text, with as many tokens or as many for each parameter. Empty where
             the subject itself tells too little. The subject is the first, or where it was trained for longer than all
-            others, another at its scale.
+            others, another at its scale that is no better.
         left_out: Other scorecards, each with why.
         kin: Other scales at which weights of this kind of model were judged, rungs or not.
         notes: In what runs that were kept differ from the subject, in a line.
@@ -264,7 +264,8 @@ def _same_tokens(runs: Sequence[Run], within: float) -> tuple[list[Run], bool]:
     """The runs with as many tokens as the subject, or as many for each parameter: whichever has more scales.
 
     A subject that was trained for longer than its ladder is left out of it: another run at its scale stands for it,
-    where that makes a ladder of more scales.
+    where that makes a ladder of more scales. One that was trained for less, or that more tokens did not help, has no
+    part in that law.
 
     Args:
         runs: The subject first.
@@ -274,13 +275,17 @@ def _same_tokens(runs: Sequence[Run], within: float) -> tuple[list[Run], bool]:
         The runs, the subject or what stands for it first; and whether tokens grow with parameters.
     """
     found: list[tuple[list[Run], bool]] = []
-    for anchor in (run for run in runs if run.point.scale == runs[0].point.scale):
+    for anchor in (runs[0], *(run for run in runs if _stands_for(run.point, runs[0].point))):
         others = [anchor, *(run for run in runs if run is not anchor)]
         for proportional in (False, True):
             sizes = [run.point.tokens / (run.point.params if proportional else 1) for run in others]
             alike = [run for run, size in zip(others, sizes, strict=True) if abs(size / sizes[0] - 1) <= within]
             found.append((alike, proportional))
     return max(found, key=lambda group: len({run.point.scale for run in group[0]}))  # the first of equals
+
+
+def _stands_for(other: LadderPoint, own: LadderPoint) -> bool:
+    return other.scale == own.scale and other.tokens < own.tokens and other.loss >= own.loss
 
 
 def _next(card: Scorecard, ladder: Ladder, rule: ScaleRule) -> tuple[str, float] | None:

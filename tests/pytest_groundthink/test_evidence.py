@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_groundthink.decision import decide
-from pytest_groundthink.scorecard import Decision
+from pytest_groundthink.scorecard import Decision, Summary
 
 from .cards import (
     BOOK,
@@ -23,6 +23,7 @@ from .cards import (
     check,
     decision_of,
     evidence,
+    law_at,
     point,
     said,
     whole,
@@ -136,6 +137,23 @@ def test_levels_of_the_resource_prediction(error: float, score: int) -> None:
 def test_a_prediction_that_was_not_finite_is_none() -> None:
     card = changed(whole("3.5M"), check("R1", "FAIL", measurements=(point("worst_error", None),)))
     assert decision_of(card, []).categories["resource prediction"].score == 0
+
+
+def test_what_a_check_without_data_found_counts_for_nothing() -> None:
+    card, others = evidence("3.5M")
+    of = {
+        "resource prediction": check("R1", "NODATA", measurements=(point("worst_error", 0.05),)),
+        "canary performance": check("C1a", "NODATA", rate=0.97),
+        "scaling law fit": check("L2", "NODATA", measurements=(point("valid_loss", law_at("3.5M")),)),
+    }
+    for category, result in of.items():
+        decision = decision_of(changed(card, result), others)
+        assert decision.outcome == "HOLD"
+        assert decision.categories[category].score == 0, decision.categories[category].evidence
+    scores = Summary.of(
+        [of["canary performance"]], collected=1, reported=1, complete=True, scores={"lite": ("C1a",)}
+    ).scores
+    assert scores == {}
 
 
 def test_other_thresholds_than_the_shipped_ones_are_said() -> None:

@@ -125,6 +125,18 @@ def test_a_subject_that_was_trained_for_longer_has_its_ladder_all_the_same() -> 
     assert [run.point.tokens for run in alone.runs] == [8 * TOKENS], "without a run at its scale nothing stands for it"
 
 
+@pytest.mark.parametrize(("tokens", "loss"), [(TOKENS // 8, 9.0), (TOKENS // 8, 2.0), (8 * TOKENS, 9.0)])
+def test_no_run_stands_for_a_subject_that_was_trained_for_less_or_is_worse(tokens: int, loss: float) -> None:
+    card = whole("3.5M", tokens=tokens, loss=loss)
+    others = [whole(scale) for scale in ("3.5M", "2M", "1M", "TINY")]
+    ladder = build_ladder(card, others, 0.05)
+    assert [run.point.tokens for run in ladder.runs] == [tokens]
+    assert len(ladder.left_out) == 4
+    decision = decision_of(card, others)
+    assert decision.outcome == "HOLD"
+    assert decision.categories["scaling law fit"].score == 0
+
+
 def test_the_subject_in_its_own_ladder_counts_once() -> None:
     card = whole("3.5M")
     assert len(build_ladder(card, [card, card], 0.05).runs) == 1
