@@ -21,7 +21,7 @@ LOSS_CHECK, LOSS_METRIC = "L2", "valid_loss"
 its own validation is another text's, and LRD reads as much context as a scale claims: more at a larger one."""
 
 _GROW_WITH_SCALE = frozenset({"lr", "steps", "batch_size", "accumulate", "seed", "tokens_before"})
-_FREE = MAY_DIFFER | _GROW_WITH_SCALE
+_FREE = MAY_DIFFER | _GROW_WITH_SCALE | {"flop"}
 FLOP_PER_PARAMETER_AND_TOKEN = 6  # Kaplan et al. 2020, arXiv:2001.08361, section 2.1
 
 
@@ -253,6 +253,9 @@ def _unlike(card: Scorecard, other: Scorecard) -> Iterable[str]:
     if _hash(card.subject.corpus) is None or _hash(card.subject.corpus) != _hash(other.subject.corpus):
         yield "its loss was measured on another text"
     own, its = _training(card), _training(other)
+    if (own.get("flop") is None) != (its.get("flop") is None):
+        known = "the subject's" if its.get("flop") is None else "its"
+        yield f"the flop of {known} training alone is recorded"
     differing = sorted(name for name in own.keys() | its.keys() if name not in _FREE and own.get(name) != its.get(name))
     for name in differing[:3]:
         yield f"{name} of its training is {_short(its.get(name))} for {_short(own.get(name))}"

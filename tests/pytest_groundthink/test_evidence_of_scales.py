@@ -149,6 +149,15 @@ def test_recorded_compute_goes_before_the_rule_of_thumb() -> None:
     assert run.point.compute == 6 * run.point.params * TOKENS
 
 
+def test_each_run_of_a_ladder_has_the_compute_that_it_recorded_or_none_has() -> None:
+    card, *others = (whole(scale, training={"flop": 1e15 / 2**n}) for n, scale in enumerate(("3.5M", "2M", "1M")))
+    ladder = build_ladder(card, others, 0.05)
+    assert [run.point.compute for run in ladder.runs] == [1e15, 5e14, 2.5e14]
+    assert ladder.notes == ()
+    assert "the flop of its training alone" in build_ladder(whole("3.5M"), others, 0.05).left_out[0]
+    assert "the flop of the subject's training alone" in build_ladder(card, [whole("2M")], 0.05).left_out[0]
+
+
 class TestImprovement:
     """8M must lie below 3.5M by 5% or 0.5 nats, in two runs."""
 
