@@ -77,10 +77,7 @@ def main() -> None:
         compare(op, shape, chosen.device, chosen.rounds) for op in chosen.op for shape in SHAPES[chosen.device][op]
     ]
     record = {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(["python", *sys.argv]),
-        "machine": machine(chosen.threads),
-        "versions": versions(),
+        **conditions(chosen.threads),
         "figures": figures,
     }
     if chosen.device == "cpu":
@@ -228,6 +225,16 @@ def ratios(figures: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 met = {"wanted": wanted, "measured": measured, "met": measured >= wanted}
                 found.append({"op": op, "faster": faster, "slower": slower, **met})
     return found
+
+
+def conditions(threads: int) -> dict[str, Any]:
+    """What a record begins with: when, how and on what its figures were taken."""
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": " ".join(["python", *sys.argv]),
+        "machine": machine(threads),
+        "versions": versions(),
+    }
 
 
 def machine(threads: int) -> dict[str, Any]:

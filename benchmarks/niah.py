@@ -16,13 +16,12 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from kernels import machine, rounds, versions  # benchmarks/kernels.py, the folder of this script
+from kernels import conditions, rounds  # benchmarks/kernels.py, the folder of this script
 from rich.console import Console
 from rich.table import Table
 
@@ -61,10 +60,7 @@ def main() -> None:
     Console().print(table(chosen.model, figures))
     if chosen.json is not None:
         record = {
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "command": " ".join(sys.argv),
-            "machine": machine(chosen.threads),
-            "versions": versions(),
+            **conditions(chosen.threads),
             "model": chosen.model,
             "device": chosen.device,
             "dtype": chosen.dtype,

@@ -11,14 +11,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
-from kernels import machine, milliseconds, rounds, summary, versions  # benchmarks/kernels.py, the folder of this script
+from kernels import conditions, milliseconds, rounds, summary  # benchmarks/kernels.py, the folder of this script
 from rich.console import Console
 from rich.table import Table
 
@@ -45,10 +43,7 @@ def main() -> None:
     Console().print(sizes_table(figures) if chosen.mini else times_table(chosen.model, figures[0]))
     if chosen.json is not None:
         record = {
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "command": " ".join(sys.argv),
-            "machine": machine(chosen.threads),
-            "versions": versions(),
+            **conditions(chosen.threads),
             "variables": {k: os.environ[k] for k in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY") if k in os.environ},
             "model": chosen.model,
             "n": chosen.rounds,

@@ -12,15 +12,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from kernels import machine, milliseconds, rounds, summary, versions  # benchmarks/kernels.py, the folder of this script
+from kernels import conditions, milliseconds, rounds, summary  # benchmarks/kernels.py, the folder of this script
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
@@ -85,10 +83,7 @@ def main() -> None:
             figures.append(compare(chosen, names, precision, *map(int, shape.split("x"))))
             console.log(str(figures[-1]["tokens_per_s"]))
     record = {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(["python", *sys.argv]),
-        "machine": machine(chosen.threads),
-        "versions": versions(),
+        **conditions(chosen.threads),
         "left_out": left_out,
         "figures": figures,
     }

@@ -43,7 +43,10 @@ def read_given(paths: Sequence[Path], allow_edited: bool) -> list[Given]:
     """
     files: dict[Path, bool] = {}
     for path in paths:
-        files |= dict.fromkeys(sorted(path.glob("*.json")), False) if path.is_dir() else {path: True}
+        if path.is_dir():
+            files = dict.fromkeys(sorted(path.glob("*.json")), False) | files
+        else:
+            files[path] = True
     if not files:
         raise ValueError("no scorecard was given: name files, or folders of them")
     return [

@@ -21,7 +21,7 @@ LOSS_CHECK, LOSS_METRIC = "L2", "valid_loss"
 its own validation is another text's, and LRD reads as much context as a scale claims: more at a larger one."""
 
 _GROW_WITH_SCALE = frozenset({"lr", "steps", "batch_size", "accumulate", "seed", "tokens_before"})
-_FREE = MAY_DIFFER | _GROW_WITH_SCALE
+_FREE = MAY_DIFFER | _GROW_WITH_SCALE | {"flop"}
 FLOP_PER_PARAMETER_AND_TOKEN = 6  # Kaplan et al. 2020, arXiv:2001.08361, section 2.1
 
 
@@ -39,7 +39,7 @@ class Ladder(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         runs: Of one kind of model, tokenizer and text, with as many tokens or as many for each parameter. Empty where
             the subject itself tells too little. The subject is the first, or where it was trained for longer than all
-            others, another at its scale.
+            others, another at its scale that is no better.
         left_out: Other scorecards, each with why.
         kin: Other scales at which weights of this kind of model were judged, rungs or not.
         notes: In what runs that were kept differ from the subject, in a line.
@@ -253,6 +253,9 @@ def _unlike(card: Scorecard, other: Scorecard) -> Iterable[str]:
     if _hash(card.subject.corpus) is None or _hash(card.subject.corpus) != _hash(other.subject.corpus):
         yield "its loss was measured on another text"
     own, its = _training(card), _training(other)
+    if (own.get("flop") is None) != (its.get("flop") is None):
+        known = "the subject's" if its.get("flop") is None else "its"
+        yield f"the flop of {known} training alone is recorded"
     differing = sorted(name for name in own.keys() | its.keys() if name not in _FREE and own.get(name) != its.get(name))
     for name in differing[:3]:
         yield f"{name} of its training is {_short(its.get(name))} for {_short(own.get(name))}"
@@ -264,7 +267,8 @@ def _same_tokens(runs: Sequence[Run], within: float) -> tuple[list[Run], bool]:
     """The runs with as many tokens as the subject, or as many for each parameter: whichever has more scales.
 
     A subject that was trained for longer than its ladder is left out of it: another run at its scale stands for it,
-    where that makes a ladder of more scales.
+    where that makes a ladder of more scales. One that was trained for less, or that more tokens did not help, has no
+    part in that law.
 
     Args:
         runs: The subject first.
@@ -274,13 +278,17 @@ def _same_tokens(runs: Sequence[Run], within: float) -> tuple[list[Run], bool]:
         The runs, the subject or what stands for it first; and whether tokens grow with parameters.
     """
     found: list[tuple[list[Run], bool]] = []
-    for anchor in (run for run in runs if run.point.scale == runs[0].point.scale):
+    for anchor in (runs[0], *(run for run in runs if _stands_for(run.point, runs[0].point))):
         others = [anchor, *(run for run in runs if run is not anchor)]
         for proportional in (False, True):
             sizes = [run.point.tokens / (run.point.params if proportional else 1) for run in others]
             alike = [run for run, size in zip(others, sizes, strict=True) if abs(size / sizes[0] - 1) <= within]
             found.append((alike, proportional))
     return max(found, key=lambda group: len({run.point.scale for run in group[0]}))  # the first of equals
+
+
+def _stands_for(other: LadderPoint, own: LadderPoint) -> bool:
+    return other.scale == own.scale and other.tokens < own.tokens and other.loss >= own.loss
 
 
 def _next(card: Scorecard, ladder: Ladder, rule: ScaleRule) -> tuple[str, float] | None:

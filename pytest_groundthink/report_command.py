@@ -60,10 +60,10 @@ def checks(
     try:
         scales = load_scales(fixtures_dir() / "scales.yaml")
         text = reference(load_checks(fixtures_dir() / "checks.yaml", own), scales, SABOTAGES)
-        if output is None:
-            print(text, end="")
-        else:
+        if output is not None:
             output.write_text(text, encoding="utf-8")
     except (ValueError, OSError) as error:
         print(f"groundthink checks: {error}", file=sys.stderr)
         sys.exit(4)
+    if output is None:
+        print(text, end="")  # outside: a reader that has seen enough is no bad input

@@ -94,7 +94,9 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def measured(self, name: str) -> MeasurementRecord | None:
-        """The measurement of that name."""
+        """The measurement of that name; none of a check without data, which was not judged."""
+        if self.status is Status.NODATA:
+            return None
         return next((m for m in self.measurements if m.name == name), None)
 
 

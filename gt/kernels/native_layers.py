@@ -91,6 +91,18 @@ def _apply(function: Any, *inputs: Any) -> Any:
     return function.apply(*inputs)
 
 
+def _mixer_backward(
+    name: str, ctx: Any, gout: Tensor | None, gstate: Tensor | None, *gseen: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    """Gradients of all that a mixer's forward pass was given."""
+    x, kept, *weights = ctx.saved_tensors
+    gout = torch.zeros_like(x) if gout is None else gout.contiguous()
+    gx, gradients = torch.empty_like(x), [torch.empty_like(weight) for weight in weights]
+    tables = addresses(weights), addresses(gradients)
+    _call(name, ctx.sizes, *tables, x, kept, gout, _gradient_of_state(gstate, ctx.state_shape, x), *gseen, gx)
+    return None, None, gx, *gradients
+
+
 def _rwkv6_kept(rows: int, C: int, H: int, R: int, Q: int) -> int:
     return rows * (12 * C + 5 * R + Q + 2 * H)
 
@@ -117,16 +129,7 @@ class _RWKV6Layer(torch.autograd.Function):
     @staticmethod
     @first_only
     def backward(ctx: Any, gout: Tensor | None, gstate: Tensor | None) -> tuple[Tensor | None, ...]:
-        x, kept, *weights = ctx.saved_tensors
-        gout = torch.zeros_like(x) if gout is None else gout.contiguous()
-        gx, gradients = torch.empty_like(x), [torch.empty_like(weight) for weight in weights]
-        _call(
-            "rwkv6_layer_backward",
-            ctx.sizes,
-            *(addresses(weights), addresses(gradients), x, kept, gout),
-            *(_gradient_of_state(gstate, ctx.state_shape, x), gx),
-        )
-        return None, None, gx, *gradients
+        return _mixer_backward("rwkv6_layer_backward", ctx, gout, gstate)
 
 
 def rwkv6(mixer: RWKV6TimeMix, x_BTC: Tensor) -> tuple[Tensor, LayerState] | None:
@@ -160,18 +163,8 @@ class _Mamba2Layer(torch.autograd.Function):
     def backward(
         ctx: Any, gout: Tensor | None, gstate: Tensor | None, gconv_state: Tensor | None
     ) -> tuple[Tensor | None, ...]:
-        x, kept, *weights = ctx.saved_tensors
-        gout = torch.zeros_like(x) if gout is None else gout.contiguous()
-        gx, gradients = torch.empty_like(x), [torch.empty_like(weight) for weight in weights]
-        _call(
-            "mamba2_layer_backward",
-            ctx.sizes,
-            *(addresses(weights), addresses(gradients), x, kept, gout),
-            _gradient_of_state(gstate, ctx.state_shape, x),
-            None if gconv_state is None else gconv_state.contiguous(),
-            gx,
-        )
-        return None, None, gx, *gradients
+        gconv_state = None if gconv_state is None else gconv_state.contiguous()
+        return _mixer_backward("mamba2_layer_backward", ctx, gout, gstate, gconv_state)
 
 
 def mamba2(mixer: Mamba2, x_BTC: Tensor) -> tuple[Tensor, LayerState] | None:

@@ -93,7 +93,9 @@ def trace_conversation(subject: Subject, conversation: Conversation, block: int)
 
 def _in_blocks(subject: Subject, tokens: list[int], block: int) -> TextTrace:
     _require(subject)
-    if block < 1 or len(tokens) < 2 * block:
+    if block < 1:
+        raise ValueError(f"block is {block}: expected at least 1 token")
+    if len(tokens) < 2 * block:
         raise ValueError(
             f"the text has {len(tokens)} tokens and a block {block}: expected at least two blocks, give a longer text "
             "or --block"

@@ -205,12 +205,12 @@ def read(out: Path) -> tuple[Matrix, Made]:
     path = out / f"{NAME}.json"
     try:
         content = path.read_bytes()
-        if msgspec.json.decode(content).get("schema") != SCHEMA:
+        if msgspec.json.decode(content, type=dict[str, Any]).get("schema") != SCHEMA:
             raise ValueError(f"{path}: expected a matrix with schema {SCHEMA}: make it with groundthink prove")
         return msgspec.json.decode(content, type=Matrix), msgspec.json.decode(content, type=Made)
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror or error}; make it with groundthink prove") from None
-    except (msgspec.MsgspecError, AttributeError) as error:
+    except msgspec.MsgspecError as error:
         raise ValueError(f"{path}: expected a matrix with schema {SCHEMA}, got {error}") from None
 
 

@@ -162,8 +162,9 @@ def _values(check: CheckResult, book: CheckBook) -> tuple[str, str]:
         return "", ""
     described = book.checks[check.id]
     values, bands = [], []
+    found = {one.name: one for one in check.measurements}  # also where they were not enough to judge
     for metric, interval in check.threshold.passes.items():
-        measured = check.measured(metric)
+        measured = found.get(metric)
         style = described.style(metric)
         values.append(style.show(measured.value if measured else None))
         bands.append(style.show_interval(interval))

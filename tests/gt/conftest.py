@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from gt import user_models
+
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
@@ -23,3 +25,9 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder."""
     monkeypatch.setenv("GT_CACHE_DIR", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture
+def nothing_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if no model of a user's own were registered, whatever other tests have registered."""
+    monkeypatch.setattr(user_models, "_REGISTERED", {})

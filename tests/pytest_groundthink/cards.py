@@ -11,10 +11,12 @@ from gt import registry
 from gt.models.config import parameter_counts
 from gt.resources import fixtures_dir
 from pytest_groundthink.checks import load_checks
+from pytest_groundthink.decision import decide
 from pytest_groundthink.ladder import build_ladder
 from pytest_groundthink.rules import load_matrix, load_scales
 from pytest_groundthink.scorecard import (
     CheckResult,
+    Decision,
     MeasurementRecord,
     Provenance,
     Scorecard,
@@ -35,6 +37,7 @@ RUNGS = {
     "125M": ("2M", "3.5M", "8M", "30M"),
 }
 """Scales of the ladder below each scale."""
+DECIDED = tuple(RUNGS)
 
 TRAINING = {"hashes": {"books.txt": "ab" * 32}, "valid": [], "length": 256, "weight_decay": 0.1, "lr": 2e-3, "seed": 0}
 
@@ -166,3 +169,14 @@ def changed(card: Scorecard, *results: CheckResult) -> Scorecard:
     """The scorecard with some checks in place of its own of the same id."""
     by_id = {one.id: one for one in card.checks} | {one.id: one for one in results}
     return msgspec.structs.replace(card, checks=tuple(by_id.values()))
+
+
+SPIKY = [check(id_, "WARN") for id_ in ("G2", "G3", "G4")]
+
+
+def decision_of(card: Scorecard, others: list[Scorecard]) -> Decision:
+    return decide(card, SCALES[str(card.subject.scale)], MATRIX, BOOK, others)
+
+
+def said(lines: tuple[str, ...], *words: str) -> bool:
+    return any(all(word in line for word in words) for line in lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import jsonschema
@@ -64,6 +65,15 @@ ALL_PASS = (
         judge(M(metric="rate", value=0.99, n=400, ci95=(0.97, 1.0)))
 """
 )
+
+
+def asking(bodies: Mapping[str, str]) -> str:
+    """A test file that asks checks, each with a test of one statement."""
+    tests = (
+        f'\n    @check("{id_}")\n    def test_{place}(subject, judge):\n        {body}\n'
+        for place, (id_, body) in enumerate(bodies.items())
+    )
+    return HEAD + "".join(tests)
 
 
 def read(pytester: pytest.Pytester, name: str = "out.json") -> dict[str, Any]:

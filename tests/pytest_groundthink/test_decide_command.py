@@ -66,6 +66,18 @@ def test_a_folder_will_do_and_the_largest_is_the_subject(tmp_path: Path, capsys:
     assert code == 0
 
 
+@pytest.mark.parametrize("folder_first", [True, False])
+def test_of_two_as_large_the_file_that_is_named_is_the_subject_wherever_it_stands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], folder_first: bool
+) -> None:
+    first, _ = written(tmp_path, whole("3.5M"), [whole("3.5M", seed=1)])
+    arguments = (str(tmp_path), first) if folder_first else (first, str(tmp_path))
+    _, out, err = run(capsys, *arguments, "--json")
+    assert err == ""
+    (other,) = json.loads(out)["ladder"]
+    assert Path(other["path"]).name == "1-3.5M.json"
+
+
 def test_json_is_the_decision(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, *written(tmp_path, *evidence("30M"))[:4], "--json")
     found: dict[str, Any] = json.loads(out)

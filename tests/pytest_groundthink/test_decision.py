@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gt.resources import fixtures_dir
-from pytest_groundthink.checks import Check, CheckBook, load_checks
+from pytest_groundthink.checks import Check, CheckBook
 from pytest_groundthink.decision import conclude, decide
-from pytest_groundthink.rules import ScaleRule, Target, load_matrix, load_scales
+from pytest_groundthink.rules import ScaleRule, Target
 from pytest_groundthink.scorecard import (
     CategoryScore,
     CheckResult,
@@ -24,9 +23,8 @@ from pytest_groundthink.scorecard import (
 )
 from pytest_groundthink.verdict import Status
 
-MATRIX = load_matrix(fixtures_dir() / "decision.yaml")
-BOOK = load_checks(fixtures_dir() / "checks.yaml")
-SCALES = load_scales(fixtures_dir() / "scales.yaml")
+from .cards import BOOK, MATRIX, SCALES
+
 RULE = ScaleRule(
     name="S",
     next="T",

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.pytest_groundthink.projects import ALL_PASS, HEAD, STATUSES, read, statuses
+from tests.pytest_groundthink.projects import ALL_PASS, STATUSES, asking, read, statuses
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_usage_errors_are_one_line_and_exit_4(judged: pytest.Pytester, arguments
 
 
 def test_an_unknown_check_is_a_collection_error(judged: pytest.Pytester) -> None:
-    judged.makepyfile(HEAD + '    @check("G99")\n    def test_it(subject, judge): pass\n')
+    judged.makepyfile(asking({"G99": "pass"}))
     result = judged.runpytest()
     assert result.ret == 2
     result.stdout.fnmatch_lines(["*no check 'G99': expected one of G0, G1a*"])
@@ -54,20 +54,13 @@ def test_a_check_asked_for_twice_is_a_usage_error(judged: pytest.Pytester) -> No
 
 def test_ctrl_c_writes_what_there_is(judged: pytest.Pytester) -> None:
     judged.makepyfile(
-        HEAD
-        + """
-    @check("G1a")
-    def test_a(subject, judge):
-        judge(M(metric="good_share", value=1.0))
-
-    @check("G1b")
-    def test_b(subject, judge):
-        raise KeyboardInterrupt
-
-    @check("S0")
-    def test_c(subject, judge):
-        judge(M(metric="good_share", value=1.0))
-"""
+        asking(
+            {
+                "G1a": 'judge(M(metric="good_share", value=1.0))',
+                "G1b": "raise KeyboardInterrupt",
+                "S0": 'judge(M(metric="good_share", value=1.0))',
+            }
+        )
     )
     result = judged.runpytest_inprocess("-m", "graduation", "--scorecard=out.json", judged.path, no_reraise_ctrlc=True)
     assert result.ret == 2

@@ -157,6 +157,22 @@ def test_best_is_what_the_bands_call_good(history: History, capsys: pytest.Captu
     assert "nothing says which value is better" in capsys.readouterr().err
 
 
+def test_best_is_the_least_where_less_is_better_and_nothing_where_neither_is(
+    history: History, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, found in enumerate((30.0, 20.0, 40.0), 1):
+        results = (
+            check("Q1", "PASS", value("perplexity", found), passes={"perplexity": (1, None)}),
+            check("D5", "PASS", value("coupling_ratio", found), passes={"coupling_ratio": (0, None)}),
+        )
+        history.add(card(*results, created=f"2026-02-0{number}T00:00:00+00:00"))
+    assert run("best", "Q1.perplexity", "--json") == 0
+    best = json.loads(capsys.readouterr().out)["best"]
+    assert [one["value"] for one in best] == [20.0, 30.0, 40.0]
+    assert run("best", "D5.coupling_ratio") == 4
+    assert "neither more nor less is better" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("moment", ["2026-01-03", "2026-01-02T13:00:00", "3333333"])
 def test_since_compares_with_what_was_there_before(
     history: History, capsys: pytest.CaptureFixture[str], moment: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -78,3 +79,13 @@ def test_an_unknown_scale_is_one_line_and_status_4(capsys: pytest.CaptureFixture
 
 def test_an_alias_of_a_scale_lists_the_scale() -> None:
     assert {model["scale"] for model in list_models("5m", every_scale=False)} == {"3.5M"}
+
+
+@pytest.mark.parametrize("arguments", [["models"], ["checks"]])
+def test_whoever_has_read_enough_ends_it_without_a_word(arguments: list[str]) -> None:
+    unread, output = os.pipe()
+    os.close(unread)
+    code = f"import sys; from pytest_groundthink.cli import main; sys.argv[1:] = {arguments}; main()"
+    ended = subprocess.run([sys.executable, "-c", code], stdout=output, stderr=subprocess.PIPE, check=False)
+    os.close(output)
+    assert (ended.returncode, ended.stderr) == (1, b"")

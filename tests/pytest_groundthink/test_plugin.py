@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.pytest_groundthink.projects import ALL_PASS, HEAD, STATUSES, read, statuses
+from tests.pytest_groundthink.projects import ALL_PASS, STATUSES, asking, read, statuses
 
 
 def test_statuses_outcomes_and_scorecard(judged: pytest.Pytester) -> None:
@@ -57,9 +57,7 @@ def test_user_tests_need_no_option(judged: pytest.Pytester) -> None:
 
 @pytest.mark.parametrize(("option", "code"), [([], 0), (["--gt-fail-on", "fail"], 0), (["--gt-fail-on", "warn"], 1)])
 def test_warn_passes_unless_asked_otherwise(judged: pytest.Pytester, option: list[str], code: int) -> None:
-    judged.makepyfile(
-        HEAD + '    @check("G4")\n    def test_it(subject, judge): judge(M(metric="grad_ratio", value=0.12))\n'
-    )
+    judged.makepyfile(asking({"G4": 'judge(M(metric="grad_ratio", value=0.12))'}))
     assert judged.runpytest(*option, "--gt-device", "cpu", judged.path).ret == code
 
 
@@ -111,18 +109,7 @@ def test_a_subject_that_cannot_be_loaded_is_no_data_everywhere(
 
 
 def test_skips_and_failures_of_the_test_itself_are_no_data(judged: pytest.Pytester) -> None:
-    judged.makepyfile(
-        HEAD
-        + """
-    @check("G1a")
-    def test_skips(subject, judge):
-        pytest.skip("not today")
-
-    @check("G1b")
-    def test_fails(subject, judge):
-        pytest.fail("Timeout >1s")
-"""
-    )
+    judged.makepyfile(asking({"G1a": 'pytest.skip("not today")', "G1b": 'pytest.fail("Timeout >1s")'}))
     judged.runpytest("--gt-scorecard=out.json", judged.path)
     by_id = {check["id"]: check for check in read(judged)["checks"]}
     assert by_id["G1a"]["reason"] == "skipped by the test: not today"
@@ -201,12 +188,7 @@ def test_other_profile_judges(judged: pytest.Pytester) -> None:
 
 def test_require_kernels_turns_a_fallback_into_fail(judged: pytest.Pytester) -> None:
     judged.makepyfile(
-        HEAD
-        + """
-    @check("G0")
-    def test_it(subject, judge):
-        judge((M(metric="ops_resolved", value=1.0), M(metric="ops_fastest", value=0.66)))
-"""
+        asking({"G0": 'judge((M(metric="ops_resolved", value=1.0), M(metric="ops_fastest", value=0.66)))'})
     )
     assert judged.runpytest(judged.path).ret == 0
     assert judged.runpytest("--gt-require-kernels", judged.path).ret == 1
@@ -231,9 +213,7 @@ checks:
         speed: {pass: [10, null]}
 """,
     )
-    judged.makepyfile(
-        HEAD + '    @check("MY1")\n    def test_it(subject, judge): judge(M(metric="speed", value=11.0))\n'
-    )
+    judged.makepyfile(asking({"MY1": 'judge(M(metric="speed", value=11.0))'}))
     judged.runpytest("--gt-checks=own.yaml", "--gt-scorecard=out.json", judged.path).assert_outcomes(passed=1)
     assert statuses(read(judged)) == {"MY1": "PASS"}
 
@@ -307,14 +287,7 @@ def test_a_few_wrong_answers_are_shown_where_a_check_did_not_pass(judged: pytest
 
 
 def test_no_data_keeps_what_was_found_and_judges_none_of_it(judged: pytest.Pytester) -> None:
-    judged.makepyfile(
-        HEAD
-        + """
-    @check("LRD")
-    def test_it(subject, judge):
-        raise Unmeasurable("text too short", [M(metric="context_benefit", value=0.2)])
-"""
-    )
+    judged.makepyfile(asking({"LRD": 'raise Unmeasurable("text too short", [M(metric="context_benefit", value=0.2)])'}))
     judged.runpytest("--scorecard=out.json", "test_no_data_keeps_what_was_found_and_judges_none_of_it.py")
     (one,) = read(judged)["checks"]
     assert (one["status"], one["reason"], one["threshold"]) == ("NODATA", "text too short", None)
@@ -323,20 +296,13 @@ def test_no_data_keeps_what_was_found_and_judges_none_of_it(judged: pytest.Pytes
 
 def test_scores_are_summed_up_with_what_they_lack(judged: pytest.Pytester) -> None:
     judged.makepyfile(
-        HEAD
-        + """
-    @check("C4a")
-    def test_format(subject, judge):
-        judge(M(metric="rate", value=0.9, n=400, ci95=(0.88, 0.93)))
-
-    @check("C4b")
-    def test_tone(subject, judge):
-        judge(M(metric="rate", value=0.6, n=400, ci95=(0.55, 0.65)))
-
-    @check("C6b")
-    def test_users(subject, judge):
-        raise Unmeasurable("nobody there")
-"""
+        asking(
+            {
+                "C4a": 'judge(M(metric="rate", value=0.9, n=400, ci95=(0.88, 0.93)))',
+                "C4b": 'judge(M(metric="rate", value=0.6, n=400, ci95=(0.55, 0.65)))',
+                "C6b": 'raise Unmeasurable("nobody there")',
+            }
+        )
     )
     result = judged.runpytest("--scorecard=out.json", "test_scores_are_summed_up_with_what_they_lack.py")
     result.stdout.fnmatch_lines(["scores: instruction 75.0% (C4a, C4b; without C4c)"])

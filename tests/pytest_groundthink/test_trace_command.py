@@ -193,7 +193,7 @@ def test_a_conversation_is_asked(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (("--text", "a.txt", "--model", "nothing"), "nothing"),
         (("--text", "a.txt", "--model", "GPT2@TINY"), "lacks recurrent states"),
         (("--text", "latin.txt"), "latin.txt: is no UTF-8 text"),
-        (("--text", "a.txt", "--model", "GF-MH@0.3M", "--block", "0"), "the text has 4 tokens and a block 0: expected"),
+        (("--text", "a.txt", "--model", "GF-MH@0.3M", "--block", "0"), "block is 0: expected at least 1 token"),
         (("--text", "a.txt", "--model", "GF-MH@0.3M"), "the text has 4 tokens and a block 16: expected at least two"),
     ],
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from .test_plugin import ALL_PASS, HEAD, STATUSES
+from .projects import ALL_PASS, STATUSES, asking
 
 
 def card(pytester: pytest.Pytester, name: str) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def test_usage_errors_come_before_the_workers(judged: pytest.Pytester) -> None:
 
 
 def test_an_error_in_a_worker_keeps_its_traceback(judged: pytest.Pytester) -> None:
-    judged.makepyfile(HEAD + '    @check("G1a")\n    def test_it(subject, judge): raise RuntimeError("deep down")\n')
+    judged.makepyfile(asking({"G1a": 'raise RuntimeError("deep down")'}))
     result = judged.runpytest("-n1")
     assert result.ret == 1
     result.stdout.fnmatch_lines(["*G1a of GF-MH@3.5M raised*", "RuntimeError: deep down", "*NODATA!*deep down*"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,8 +19,11 @@ from gt.models.hybrid import Block, HybridLM
 from gt.models.mamba2 import Mamba2
 from gt.models.rwkv6 import RWKV6TimeMix
 from gt.training.optim import next_token_loss
+from tests.gt.kernels.compiled import calls_of
 
 pytestmark = pytest.mark.skipif(native.refused("layers") is not None, reason=f"no kernels: {native.refused('layers')}")
+
+calls = partial(calls_of, native_layers)
 
 
 def config(**changes: Any) -> ModelConfig:
@@ -51,19 +55,6 @@ def build(name: str) -> HybridLM:
     torch.manual_seed(0)
     model: Any = build_model(registry.resolve(name).config(61))
     return model  # type: ignore[no-any-return]
-
-
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the compiled functions that are called from now on."""
-    names: list[str] = []
-    run = native_layers._call
-
-    def spy(name: str, *arguments: Any) -> None:
-        names.append(name)
-        run(name, *arguments)
-
-    monkeypatch.setattr(native_layers, "_call", spy)
-    return names
 
 
 def flat(outputs: Any) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,8 +14,11 @@ from gt.kernels import native, native_step
 from gt.models.build import build_model
 from gt.models.hybrid import FeedForward, HybridLM
 from gt.models.rwkv6 import RWKV6TimeMix
+from tests.gt.kernels.compiled import calls_of
 
 pytestmark = pytest.mark.skipif(native.refused("step") is not None, reason=f"no kernels: {native.refused('step')}")
+
+calls = partial(calls_of, native_step)
 
 
 def build(name: str) -> HybridLM:
@@ -31,19 +35,6 @@ def decode(model: HybridLM, tokens_BT: Tensor, start: int = 2) -> tuple[Tensor, 
         logits, state, seen = model(token, state=state, return_states=True, return_activations=True)
         pieces.append(logits)
     return torch.cat(pieces, dim=1), state, seen
-
-
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the compiled functions that are called from now on."""
-    names: list[str] = []
-    run = native_step._call
-
-    def spy(name: str, *arguments: Any) -> None:
-        names.append(name)
-        run(name, *arguments)
-
-    monkeypatch.setattr(native_step, "_call", spy)
-    return names
 
 
 @pytest.mark.parametrize("batch", [1, 3, 5, 20])

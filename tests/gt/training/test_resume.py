@@ -266,6 +266,10 @@ def test_training_files_are_compared_in_order_whatever_validates(corpus: Path, t
     one, other, valid = map(str, paths)
     options: dict[str, Any] = {"valid": (valid,), "tokenizer_kind": "char", "steps": 2, "allow_leaks": True}
     train(settings(corpus, tmp_path / "run", **options, **{"corpus": (one, other)}))
+    log = tmp_path / "run" / "train_log.jsonl"
+    assert log.read_text().count("leaked_share") == 1
+    train(settings(corpus, tmp_path / "run", resume=True, **{**options, "steps": 3, "corpus": (one, other)}))
+    assert log.read_text().count("leaked_share") == 1, "it is said once, however often the run goes on"
     for changed in ((other, one), (other, other), (one,)):
         with pytest.raises(ValueError, match="the text of corpus is"):
             train(settings(corpus, tmp_path / "run", resume=True, **options, **{"corpus": changed}))
