@@ -98,13 +98,14 @@ def load(control: Control, place: Path, fault: str | None = None, baseline: bool
         ValueError: If the fault cannot be in it.
         FloatingPointError: If its training broke off.
     """
+    import torch
+
     from gt import scripted
 
     clear()  # a training must not meet the fault of the subject before
+    torch.set_num_threads(1)  # several processes share the machine
     if control.script:
         return {"listener": scripted.listener, "reader": scripted.reader}[control.script](control.seed, fault)
-    import torch
-
     from gt.subject import SubjectRequest, load_subject, plan_subject
 
     path = _trained(control, place)
@@ -112,7 +113,6 @@ def load(control: Control, place: Path, fault: str | None = None, baseline: bool
         _trained(msgspec.structs.replace(control, model=f"GPT2@{SCALE}"), place)
     request = SubjectRequest(model=control.model, ckpt=str(path), device="cpu", seed=control.seed, sabotage=fault)
     subject = load_subject(plan_subject(request), lambda done, total, note: None)
-    torch.set_num_threads(1)
     if fault is None or SABOTAGES[fault].planted_in != "surroundings":
         # All read the same text with the same tokenizer, and encoding it costs more than most checks.
         key = (subject.corpus.sha256, subject.tokenizer.sha256)

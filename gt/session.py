@@ -43,7 +43,8 @@ class Sessions:
         self.tokenizer = tokenizer
         self.count = count
         # A model of the user's own need not know the argument.
-        self._reading = {"last_only": True} if isinstance(model, BlockLM | GPT2LM) else {}
+        able = isinstance(model, BlockLM | GPT2LM) or getattr(model, "knows_last_only", False)
+        self._reading = {"last_only": True} if able else {}
         self._state: ModelState | None = None
         self._logits: Tensor | None = None
 

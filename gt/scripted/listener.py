@@ -33,6 +33,8 @@ class Listener(nn.Module):
         room: Tokens that it can remember. The state has room for all of them from the start, as a model's has.
     """
 
+    knows_last_only = True
+
     def __init__(self, reply: Reply, room: int = ROOM) -> None:
         super().__init__()
         self.place = nn.Parameter(torch.zeros(1))
@@ -43,9 +45,9 @@ class Listener(nn.Module):
         self._scripted: dict[str, list[int]] = {}
 
     def forward(
-        self, tokens_BT: Tensor, state: ModelState | None = None, return_states: bool = False
+        self, tokens_BT: Tensor, state: ModelState | None = None, return_states: bool = False, last_only: bool = False
     ) -> tuple[Tensor, ModelState]:
-        """Logits [B, T, V], which are zeros where nobody is to answer, and the state.
+        """Logits [B, T, V] ([B, 1, V] with `last_only`), which are zeros where nobody is to answer, and the state.
 
         Raises:
             ValueError: If it has no room for the tokens.
@@ -60,7 +62,8 @@ class Listener(nn.Module):
             )
         # A turn that is finished is not answered: most of a long conversation costs nothing.
         ended = len(self._cue) < T and bool((tokens_BT[:, -1] == self._turn_end).all())
-        shape = (B, T, self._tokenizer.vocab_size)
+        first = T if last_only else 1
+        shape = (B, T - first + 1, self._tokenizer.vocab_size)
         logits_BTV = torch.zeros(1).expand(shape) if ended else torch.zeros(shape)
         for row, length in enumerate(lengths[:, 0].tolist()):
             end = length + T
@@ -68,8 +71,8 @@ class Listener(nn.Module):
             if ended:
                 continue
             known = read[row, :end].tolist()
-            for place in range(max(length + 1, self._last_cue(known)), end + 1):
-                logits_BTV[row, place - length - 1, self._next(known[:place])] = 20.0
+            for place in range(max(length + first, self._last_cue(known)), end + 1):
+                logits_BTV[row, place - length - first, self._next(known[:place])] = 20.0
         return logits_BTV, ModelState({"read": read, "length": lengths + T})
 
     def _last_cue(self, known: list[int]) -> int:

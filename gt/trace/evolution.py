@@ -17,8 +17,12 @@ from gt.probes.compare import rounded
 from gt.probes.course import Course
 from gt.probes.recurrent import recurrent
 
-Z = 3.5
-"""Robust z-score from which a change is abrupt (Iglewicz and Hoaglin 1993, How to Detect and Handle Outliers)."""
+USUAL_Z, USUAL_CHANGES, Z_PER_DOUBLING = 4.5, 24, 0.5
+"""Robust z-score from which one of so many changes is abrupt, and what twice as many add to it.
+
+From 3.5 up (Iglewicz and Hoaglin 1993, How to Detect and Handle Outliers) nine of ten even texts of 4,096 tokens have
+one: scores have a longer tail than a normal distribution's (`benchmarks/shifts.py`; figures in docs/trace.md).
+"""
 
 BEFORE, LEAST_BEFORE = 8, 4
 """Changes before one that it is compared with, and fewest: states begin at zero, and change less and less."""
@@ -113,15 +117,16 @@ def shifts(evolution: Evolution) -> list[Shift]:
 
     The logarithm of each change, less the median of those of the eight changes before it (at least four), is a
     difference; its robust z-score is its distance from the median of all differences, over 1.4826 times their median
-    absolute deviation (at least 0.05). From 3.5 up a change is abrupt; of several in a row the first is given. Places
-    must lie equally far apart. With fewer than twelve changes nothing is said.
+    absolute deviation (at least 0.05). From `least_z` up a change is abrupt; of several in a row the first is given.
+    Places must lie equally far apart. With fewer than twelve changes nothing is said.
     """
     found: list[Shift] = []
     for component, changes in evolution.changes.items():
-        scores = _scores(changes)
+        scores = robust_scores(changes)
+        least = least_z(scores)
         for place, z in enumerate(scores):
             change = changes[place]
-            if change is None or not z >= Z or (place and scores[place - 1] >= Z):
+            if change is None or not z >= least or (place and scores[place - 1] >= least):
                 continue
             layers = [layer[place] or 0.0 for layer in evolution.by_layer[component]]
             usual = [statistics.median(value or 0.0 for value in layer) for layer in evolution.by_layer[component]]
@@ -131,7 +136,16 @@ def shifts(evolution: Evolution) -> list[Shift]:
     return sorted(found, key=lambda shift: (shift.start, shift.component))
 
 
-def _scores(changes: Sequence[float | None]) -> list[float]:
+def least_z(scores: Sequence[float]) -> float:
+    """The z-score from which a change among these is abrupt: the more there are, the higher the highest is by chance.
+
+    So about one even text in twenty or fewer has one, one in ten if it is short. Infinite where no score is known.
+    """
+    judged = sum(score == score for score in scores)
+    return USUAL_Z + Z_PER_DOUBLING * math.log2(judged / USUAL_CHANGES) if judged else math.inf
+
+
+def robust_scores(changes: Sequence[float | None]) -> list[float]:
     """Robust z-score of each change; NaN where it is not known."""
     logs = [math.log(change) if change else math.nan for change in changes]
     known = [value for value in logs if value == value]

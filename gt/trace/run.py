@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import msgspec
 from gt.models.hybrid import BlockLM
 from gt.trace.conversation import Conversation
 from gt.trace.episodes import Episodes, follow
-from gt.trace.evolution import FEWEST, Evolution, Shift, evolve, shifts
+from gt.trace.evolution import FEWEST, Evolution, Shift, evolve, least_z, robust_scores, shifts
 
 if TYPE_CHECKING:
     from gt.subject import Subject
@@ -28,6 +29,7 @@ class TextTrace(msgspec.Struct, frozen=True, kw_only=True):
         shifts: Where they change abruptly.
         excerpts: The text of the stretch of each shift.
         judged: Whether there were blocks enough to tell what is abrupt.
+        least_z: Robust z-score from which a change of each component is abrupt; empty where none is judged.
     """
 
     tokens: int
@@ -36,6 +38,7 @@ class TextTrace(msgspec.Struct, frozen=True, kw_only=True):
     shifts: list[Shift]
     excerpts: list[str]
     judged: bool
+    least_z: dict[str, float]
 
 
 class ConversationTrace(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,6 +106,7 @@ def _in_blocks(subject: Subject, tokens: list[int], block: int) -> TextTrace:
     places = list(range(block, len(tokens) + 1, block))  # a rest that fills no block would change less
     evolution = evolve(subject.model, tokens, places, has_gate=_has_gate(subject))
     found = shifts(evolution)
+    limits = {name: least_z(robust_scores(changes)) for name, changes in evolution.changes.items()}
     return TextTrace(
         tokens=len(tokens),
         block=block,
@@ -110,6 +114,7 @@ def _in_blocks(subject: Subject, tokens: list[int], block: int) -> TextTrace:
         shifts=found,
         excerpts=[subject.tokenizer.decode(tokens[shift.start : shift.end]) for shift in found],
         judged=len(places) > FEWEST,
+        least_z={name: round(z, 2) for name, z in limits.items() if math.isfinite(z)},
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,8 +19,9 @@ from pytest_groundthink.vocabulary import EVIDENCE
 LISTENED, READ = ("canary", "niah", "synthetic"), ("lrd",)
 """Kinds of checks that no model trained in a minute passes: they are proven with a scripted subject."""
 
-COSTLY = ("G3", "L1", "D1-long", "NIAH-16K")
-"""Checks that cost as much as all others together: they are asked last."""
+COSTLY = ("D1-long", "L5", "NIAH-16K", "L1", "G3", "R1")
+"""Checks that cost as much as all others together, in the order in which they are asked, after the others. L5 is among
+them because a GPT2 must have been trained for it."""
 
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +58,11 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan(config: ProveConfig, book: CheckBook) -> list[Unit]:
-    """All units of a proof, the cheap and the telling ones first.
+    """All units of a proof, in the order of what a run that is stopped would least like to lack.
+
+    First what the healthy subjects and the checks meant for a fault say, then what the other checks say of the faults;
+    of each, what costs little before what costs much. The healthy are trained before a fault is planted in one of them,
+    so that no process waits for the training of another.
 
     A fault is planted in the first control that a check can be asked of: so the check meant for it sees the same
     subject with and without it.
@@ -76,13 +81,20 @@ def plan(config: ProveConfig, book: CheckBook) -> list[Unit]:
             rest = () if config.meant else tuple(id_ for id_ in able if id_ != own)
             others.append(Unit(control=host, fault=fault, checks=rest))
     asked = {one: tuple(check.id for check in chosen if _asks(check, one)) for one in healthy}
-    units = [*meant, *(Unit(control=one, fault="", checks=checks) for one, checks in asked.items()), *others]
-    cheap = (_part(unit, costly=False) for unit in units)
-    return [unit for unit in (*cheap, *(_part(unit, costly=True) for unit in units)) if unit.checks]
+    telling = [*(Unit(control=one, fault="", checks=checks) for one, checks in asked.items()), *meant]
+    return [*_by_cost(telling), *_by_cost(others)]
 
 
-def _part(unit: Unit, *, costly: bool) -> Unit:
-    return msgspec.structs.replace(unit, checks=tuple(id_ for id_ in unit.checks if (id_ in COSTLY) is costly))
+def _by_cost(units: Sequence[Unit]) -> Iterator[Unit]:
+    """Cheap checks of a subject in one unit; each costly one in its own, so that all processes end together."""
+    for unit in units:
+        cheap = tuple(id_ for id_ in unit.checks if id_ not in COSTLY)
+        if cheap:
+            yield msgspec.structs.replace(unit, checks=cheap)
+    for id_ in COSTLY:
+        for unit in units:
+            if id_ in unit.checks:
+                yield msgspec.structs.replace(unit, checks=(id_,))
 
 
 def _healthy(config: ProveConfig) -> list[Control]:

@@ -26,6 +26,7 @@ class ProveConfig:
         seeds: Seeds of the scripted subjects.
         meant: Ask of a faulty subject the check that is meant for its fault alone, not every check.
         kept: Measure nothing: judge what earlier calls have kept.
+        kept_in: Measure nothing: judge what was kept in this folder, by another source, Python or machine.
         rewrite: Measure and judge nothing: write the matrix in `out` again, without faults and checks that are no
             more, and with the names of those that it lacks.
         jobs: Processes.
@@ -39,6 +40,7 @@ class ProveConfig:
     seeds: int = 1
     meant: Annotated[bool, Parameter(negative="")] = False
     kept: Annotated[bool, Parameter(negative="")] = False
+    kept_in: Path | None = None
     rewrite: Annotated[bool, Parameter(negative="")] = False
     jobs: int = 1
     out: Annotated[Path, Parameter(name=("--out", "-o"))] = Path("docs/results")

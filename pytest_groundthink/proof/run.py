@@ -47,12 +47,12 @@ def run(
     total = sum(len(unit.checks) for unit in waiting)
     for done, cell in enumerate(_measured(waiting, place, jobs), start=1):
         report(done, total, cell)
-    return kept(units, steps)
+    return kept(units, place)
 
 
-def kept(units: Sequence[Unit], steps: int) -> list[Cell]:
-    """The cells of units that are there already, in their order."""
-    return of(Journal(folder(steps) / JOURNAL).read().values(), units)
+def kept(units: Sequence[Unit], place: Path) -> list[Cell]:
+    """The cells of units that are in a folder already, in their order."""
+    return of(Journal(place / JOURNAL).read().values(), units)
 
 
 def _measured(units: Sequence[Unit], place: Path, jobs: int) -> Iterator[Cell]:
@@ -74,12 +74,20 @@ def measure(unit: Unit, place: Path) -> Iterator[Cell]:
     """Load a subject and ask it; every cell is kept before it is given."""
     from pytest_groundthink.proof.asked import probes
 
-    subject = load(unit.control, place, unit.fault or None, baseline="L5" in unit.checks)
+    subject, unloaded = None, ""
+    try:
+        subject = load(unit.control, place, unit.fault or None, baseline="L5" in unit.checks)
+    except Exception as error:
+        if not unit.fault:
+            raise
+        unloaded = f"{type(error).__name__}: {error}"  # one fault must not end the proof of all others
     for check in unit.checks:
         begun = time.monotonic()
-        reason, measurements = "", []
+        reason, measurements = unloaded, []
         try:
-            measurements = [msgspec.structs.replace(one, detail={}, outcomes={}) for one in probes()[check](subject)]
+            if not unloaded:
+                taken = probes()[check](subject)
+                measurements = [msgspec.structs.replace(one, detail={}, outcomes={}) for one in taken]
         except Unmeasurable as error:
             reason = str(error)
         except Exception as error:  # a fault may break a probe in any way: it is then not caught, and that is shown

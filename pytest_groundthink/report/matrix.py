@@ -15,17 +15,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from gt import __version__
-from gt.proof import SCALE
+from gt.proof import SCALE, folder
 from gt.resources import fixtures_dir
 from gt.sabotage import SABOTAGES
 from pytest_groundthink.checks import CheckBook, load_checks
 from pytest_groundthink.proof.cells import Cell, plan
 from pytest_groundthink.proof.config import ProveConfig
 from pytest_groundthink.proof.matrix import SCHEMA, Matrix, build, known
-from pytest_groundthink.proof.run import kept, run
+from pytest_groundthink.proof.run import JOURNAL, kept, run
 from pytest_groundthink.verdict import Interval, Status
 
 NAME = "kill_matrix"
+MADE = "made.json"
+"""Beside the cells that are kept: what they were measured with."""
+
 SIGNS = {Status.PASS: ".", Status.WARN: "w", Status.FAIL: "F", Status.NODATA: "-"}
 COLOURS = {Status.PASS: "green", Status.WARN: "yellow", Status.FAIL: "bold red", Status.NODATA: "magenta"}
 NAME_WIDTH = 32
@@ -59,18 +62,44 @@ def prove_and_report(config: ProveConfig, console: Console) -> bool:
     units = plan(config, book)
     if not units:
         raise ValueError("none of these checks can be asked of a control: leave --checks out, or give others")
+    if config.kept_in and not (config.kept_in / JOURNAL).is_file():
+        raise ValueError(f"{config.kept_in}: nothing kept: expected {JOURNAL} in it, as groundthink prove leaves it")
     config.out.mkdir(parents=True, exist_ok=True)
-    if config.kept:
-        cells = kept(units, config.steps)
+    place = config.kept_in or folder(config.steps)
+    made = Made.now(book)
+    if config.kept or config.kept_in:
+        cells = kept(units, place)
+        made = _measured_with(place, made)
     else:
+        from gt.checkpoint import write_bytes
+
+        place.mkdir(parents=True, exist_ok=True)
+        write_bytes(place / MADE, msgspec.json.encode(made))
+        console.print(f"kept, cell by cell: {place}", highlight=False, soft_wrap=True)
         with _progress(console, book) as report:
             cells = run(units, config.steps, config.jobs, report)
     chosen = config.checks or tuple(book.checks)
     faults = [name for name in config.faults or SABOTAGES if SABOTAGES[name].caught_by in chosen]
     healthy = list({unit.control.name: unit.control for unit in units}.values())
     matrix = build(cells, faults, healthy, book, config.steps, sum(len(unit.checks) for unit in units))
-    _show(matrix, book, config.out, console)
+    _show(matrix, book, config.out, console, made)
     return matrix.proven
+
+
+def _measured_with(place: Path, now: Made) -> Made:
+    """What measured the cells of a folder, where that is kept there, and the thresholds that judge them now.
+
+    Raises:
+        ValueError: If what is kept cannot be read: one line.
+    """
+    path = place / MADE
+    if not path.is_file():
+        return now
+    try:
+        made = msgspec.json.decode(path.read_bytes(), type=Made)
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"{path}: expected what cells were measured with, got {error}: delete it") from None
+    return msgspec.structs.replace(made, thresholds_sha256=now.thresholds_sha256)
 
 
 def _show(matrix: Matrix, book: CheckBook, out: Path, console: Console, made: Made | None = None) -> None:

@@ -122,7 +122,9 @@ def _evolution(title: str, evolution: Evolution, by_turn: bool = False) -> Table
 
 
 def _shifts(trace: TextTrace) -> Table:
-    table = _table("abrupt changes (robust z from 3.5 up)", "tokens", "state", "z", "layer", "text")
+    limits = sorted({f"{z:.1f}" for z in trace.least_z.values()})
+    title = f"abrupt changes (robust z from {' or '.join(limits)} up)" if limits else "abrupt changes"
+    table = _table(title, "tokens", "state", "z", "layer", "text")
     for shift, excerpt in zip(trace.shifts, trace.excerpts, strict=True):
         text = Text(" ".join(excerpt.split())[:SHOWN])
         table.add_row(f"{shift.start:,}-{shift.end:,}", shift.component, f"{shift.z:.1f}", str(shift.layer), text)

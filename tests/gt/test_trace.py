@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from gt.resources import fixtures_dir
 from gt.scripted import UNKNOWN, Listener
 from gt.session import Sessions
 from gt.subject import SubjectRequest, load_subject, plan_subject
-from gt.trace import Conversation, Fact, Turn, evolve, follow, read_conversation, shifts, trace_text
+from gt.trace import Conversation, Evolution, Fact, Turn, evolve, follow, read_conversation, shifts, trace_text
+from gt.trace.evolution import least_z, robust_scores
 from tests.gt.probes.listener import TOKENIZER
 from tests.gt.probes.memories import Memories
 
@@ -55,7 +57,7 @@ def places(count: int) -> list[int]:
 
 
 def test_a_text_that_turns_to_something_else_jumps_there_and_nowhere_else() -> None:
-    model = sums(0.995, 0.99)
+    model = sums(0.99, 0.99)
     even = evolve(model, [3] * 480, places(30), has_gate=False)
     assert shifts(even) == []
     jump = evolve(model, [3] * 320 + [4] * 160, places(30), has_gate=False)
@@ -64,6 +66,26 @@ def test_a_text_that_turns_to_something_else_jumps_there_and_nowhere_else() -> N
         ("mamba", 320, 336),
     }
     assert shifts(evolve(model, [3] * 128 + [4] * 64, places(12), has_gate=False)) == []  # too few to tell
+
+
+def jumping(by: float, blocks: int) -> Evolution:
+    """Changes that go up and down by a tenth, and one in the middle that is larger."""
+    changes: list[float | None] = [math.exp(0.1 * (-1) ** place) for place in range(blocks)]
+    changes[blocks // 2] = math.exp(0.1 + by)
+    return Evolution(
+        places=places(blocks + 1), course={}, changes={"rwkv": changes}, by_layer={"rwkv": [changes]}, gate=[]
+    )
+
+
+def test_the_more_changes_there_are_the_further_one_must_stand_out() -> None:
+    assert least_z([0.0] * 24) == 4.5
+    assert least_z([0.0] * 48 + [math.nan] * 4) == 5.0
+    assert least_z([math.nan]) == math.inf
+    scores = robust_scores(jumping(0.45, 36).changes["rwkv"])
+    assert 3.5 < scores[18] < least_z(scores), "an outlier, as even texts have them"
+    assert shifts(jumping(0.45, 36)) == []
+    assert [shift.start for shift in shifts(jumping(2, 36))] == [19 * 16]
+    assert [len(shifts(jumping(0.6, blocks))) for blocks in (20, 256)] == [1, 0], "the same change among many"
 
 
 def test_an_evolution_is_that_of_the_sums() -> None:
@@ -132,6 +154,8 @@ def test_a_correction_that_did_not_take_is_stale() -> None:
 def test_what_is_left_of_a_persona_begins_at_one_and_fades_with_the_state() -> None:
     class Fading(Listener):
         """Its state is a decayed sum over what was read."""
+
+        knows_last_only = False
 
         def forward(self, tokens, state=None, return_states=False):  # type: ignore[no-untyped-def]
             out, after = super().forward(tokens, state and type(state)(dict(list(state.tensors.items())[:2])))

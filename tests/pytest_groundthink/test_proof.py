@@ -18,7 +18,7 @@ from pytest_groundthink import cli
 from pytest_groundthink.checks import CheckBook, load_checks
 from pytest_groundthink.proof import run as running
 from pytest_groundthink.proof.asked import probes
-from pytest_groundthink.proof.cells import COSTLY, Cell, Journal, plan
+from pytest_groundthink.proof.cells import COSTLY, Cell, Journal, Unit, plan
 from pytest_groundthink.proof.config import ProveConfig
 from pytest_groundthink.proof.matrix import _accepted, build
 from pytest_groundthink.report.matrix import _grids, lacking, markdown, prove_and_report, read
@@ -142,7 +142,7 @@ def test_a_kill_costs_one_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(running, "load", counted)
     _, _, second = proved(config)
-    assert measured_anew == [""]
+    assert measured_anew == [FAULTS[-1]]
     assert [cell["values"] for cell in second["cells"]] == [cell["values"] for cell in first["cells"]]
 
 
@@ -163,11 +163,48 @@ def test_every_fault_meets_the_check_meant_for_it() -> None:
     assert len(trained) == 30
 
 
-def test_costly_checks_come_last_and_the_telling_ones_first() -> None:
-    units = plan(ProveConfig(), BOOK)
-    costly = [bool(set(unit.checks) & set(COSTLY)) for unit in units]
-    assert costly == sorted(costly)
-    assert all(unit.fault for unit in units[:40])
+def test_the_healthy_and_what_is_meant_come_first_and_of_each_the_cheap() -> None:
+    def rank(unit: Unit) -> tuple[bool, int]:
+        other = unit.fault != "" and unit.checks != (SABOTAGES[unit.fault].caught_by,)
+        costly = [COSTLY.index(id_) + 1 for id_ in unit.checks if id_ in COSTLY]
+        assert not costly or len(unit.checks) == 1, "a costly check is a unit of its own"
+        return other, sum(costly)
+
+    ranks = [rank(unit) for unit in plan(ProveConfig(), BOOK)]
+    assert ranks == sorted(ranks)
+    assert {number for _, number in ranks} == set(range(len(COSTLY) + 1))
+    assert not any(unit.fault for unit in plan(ProveConfig(), BOOK)[:30]), "all are trained before one is broken"
+
+
+def test_a_fault_that_cannot_be_planted_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(model: Any) -> None:
+        raise ValueError("nothing to break")
+
+    monkeypatch.setitem(
+        SABOTAGES, "forgets-every-8", msgspec.structs.replace(SABOTAGES["forgets-every-8"], plant=refuse)
+    )
+    _, _, written = proved(settings(tmp_path))
+    assert [(row["status"], row["caught"]) for row in written["faults"]] == [("NODATA", False), ("FAIL", True)]
+    assert "ValueError: nothing to break" in written["faults"][0]["reason"]
+
+
+def test_what_another_machine_has_kept_is_judged_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, said, first = proved(settings(tmp_path))
+    place = folder(settings(tmp_path).steps)
+    assert str(place) in said, "what is to be copied is named"
+    brought = place.rename(tmp_path / "brought")
+    (brought / "made.json").write_text(json.dumps({"version": "9", "python": "3.99", "thresholds_sha256": "5" * 64}))
+    monkeypatch.setattr(running, "load", lambda *args, **kwargs: pytest.fail("nothing is measured"))
+    proven, _, again = proved(settings(tmp_path, kept_in=brought))
+    assert proven
+    assert again["cells"] == first["cells"]
+    assert (again["version"], again["python"]) == ("9", "3.99"), "what measured stays what measured"
+    assert again["thresholds_sha256"] == first["thresholds_sha256"], "the thresholds that judge are those of now"
+    with pytest.raises(ValueError, match=r"nothing kept: expected cells[.]jsonl"):
+        proved(settings(tmp_path, kept_in=tmp_path / "nowhere"))
+    (brought / "made.json").write_text("{")
+    with pytest.raises(ValueError, match=r"made[.]json: expected what cells were measured with"):
+        proved(settings(tmp_path, kept_in=brought))
 
 
 def test_only_what_is_meant_is_asked_where_that_is_wanted() -> None:

@@ -44,6 +44,7 @@ TEXT = TextTrace(
     shifts=[Shift(component="rwkv", start=8, end=16, change=1.0, z=4.2, layer=1)],
     excerpts=["and then it"],
     judged=True,
+    least_z={"rwkv": 4.1},
 )
 TALK = ConversationTrace(
     conversation=Conversation(
