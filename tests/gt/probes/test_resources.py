@@ -132,9 +132,16 @@ def test_two_calls_that_agree_are_not_believed_before_the_third(monkeypatch: pyt
 
 
 def test_steps_that_never_settle_are_timed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    restless = chain([1.0, 2.0] * 7, repeat(math.nan))
-    assert resources.MOST_WARMING + resources.MOST_REPEATS == 14
-    assert timed_rounds(monkeypatch, restless) == pytest.approx([1.0, 2.0] * 4)
+    restless = chain([1.0, 2.0] * 8, repeat(math.nan))
+    assert (resources.MOST_WARMING, resources.MOST_REPEATS) == (6, 9)
+    assert timed_rounds(monkeypatch, restless) == pytest.approx([1.0, 2.0] * 4 + [1.0])
+
+
+def test_one_step_that_was_disturbed_does_not_keep_all_from_settling() -> None:
+    assert not resources._settled([])
+    assert not resources._settled([[1.0, 2.0, 3.0]])
+    assert resources._settled([[1.0, 2.0, 3.0], [1.05, 2.0, 9.0]])
+    assert not resources._settled([[1.0, 2.0, 3.0], [1.2, 2.0, 9.0]])
 
 
 @pytest.fixture
