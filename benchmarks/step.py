@@ -20,12 +20,13 @@ from kernels import conditions, milliseconds, rounds, summary  # benchmarks/kern
 from rich.console import Console
 from rich.table import Table
 
+from gt.bench.throughput import TOKENS_PER_CALL, decoding
 from gt.subject import Subject, SubjectRequest, load_subject, plan_subject
 from gt.training import mini
 from gt.training.mini import BATCH_SIZE, CLIP, LENGTH, LR
 from gt.training.optim import loss_and_gradients, make_optimizer, train_step
 
-PROMPT_TOKENS = 16
+DECODED = (1, 64)  # sequences side by side
 
 
 def main() -> None:
@@ -47,13 +48,14 @@ def main() -> None:
             "variables": {k: os.environ[k] for k in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY") if k in os.environ},
             "model": chosen.model,
             "n": chosen.rounds,
+            "load": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
             "figures": figures,
         }
         chosen.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def timed(subject: Subject, count: int) -> dict[str, dict[str, float]]:
-    """Milliseconds of every kind of call, taking turns."""
+    """Milliseconds of every kind of call, taking turns; of decoding those of a token, of 16 in a row."""
     model = subject.build()
     optimizer = make_optimizer(model, LR)
     vocab_size = subject.vocab_size
@@ -63,24 +65,26 @@ def timed(subject: Subject, count: int) -> dict[str, dict[str, float]]:
         "training step, as one": lambda: train_step(model, optimizer, batch, CLIP, halves=False),
         "loss and gradients of 8 tokens": lambda: loss_and_gradients(model, little, halves=False),
     }
-    for rows in (1, 64):
-        with torch.no_grad():
-            state = subject.model(torch.randint(vocab_size, (rows, PROMPT_TOKENS)), return_states=True)[1]
-        calls[f"a token of {rows} sequence{'s' * (rows > 1)}"] = decoding(subject, rows, state)
+    decoded = {f"decoding, sequences side by side: {rows}": rows for rows in DECODED}
+    calls |= {name: decoding(subject, rows) for name, rows in decoded.items()}
     times: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(count + 3):
         for name, call in calls.items():
             spent = milliseconds(call, "cpu")
             if turn >= 3:  # warm
-                times[name].append(spent)
-    return {name: summary(values) for name, values in times.items()}
+                times[name].append(spent / TOKENS_PER_CALL if name in decoded else spent)
+    figures = {name: summary(values) for name, values in times.items()}
+    for name, rows in decoded.items():
+        figures[name]["tokens_per_s"] = round(rows * 1e3 / figures[name]["median"], 1)
+    return figures
 
 
 def times_table(model: str, figure: dict[str, dict[str, float]]) -> Table:
     """Medians and quartiles."""
-    table = Table("what", "median ms", "quartiles", title=model)
+    table = Table("what", "median ms", "quartiles", "tokens/s", title=model)
     for name, one in figure.items():
-        table.add_row(name, f"{one['median']:.2f}", f"{one['low']:.2f} to {one['high']:.2f}")
+        speed = f"{one['tokens_per_s']:,.0f}" if "tokens_per_s" in one else ""
+        table.add_row(name, f"{one['median']:.2f}", f"{one['low']:.2f} to {one['high']:.2f}", speed)
     return table
 
 
@@ -90,17 +94,6 @@ def sizes_table(figures: list[dict[str, Any]]) -> Table:
     for figure in figures:
         table.add_row(*(str(value) for value in figure.values()))
     return table
-
-
-def decoding(subject: Subject, rows: int, state: Any) -> Callable[[], object]:
-    """One token more, from the state after the prompt."""
-    token = torch.randint(subject.vocab_size, (rows, 1))
-
-    @torch.no_grad()
-    def call() -> object:
-        return subject.model(token, state=state, return_states=True)
-
-    return call
 
 
 def trained(subject: Subject, size: str) -> dict[str, Any]:

@@ -39,16 +39,29 @@ def predict(
     length: int,
     dtype: str = "float32",
     backends: Mapping[str, str] | None = None,
+    *,
     autocast: bool = False,
+    halves: bool = False,
+    accumulate: int = 1,
 ) -> Prediction | None:
     """Memory of a training step with AdamW, from the shapes alone.
 
-    With P numbers in the parameters, A kept by the forward pass and L = batch * length * vocabulary logits, gradients
-    take P and AdamW's moments 2 P. The loss keeps l L, with l = 1 for the compiled kernel and 2 otherwise (logits and
-    their log-softmax). The peak is the larger of two moments: the end of the forward pass, when the last step's
-    gradients still exist (P + P + 2 P + A + l L), and the start of the backward pass, when they are gone
-    (P + 2 P + A + (l + 1) L). A is, for each token and layer, with C the hidden size, D Mamba's inner width, N its
-    state size, H heads and W taps (in brackets: without the compiled kernel of the norm):
+    With P numbers in the parameters, E of them in the embedding and p in a layer, A kept by the forward pass (a by a
+    layer), S of recurrent states and L = batch * length * vocabulary logits, parameters and AdamW's moments take 3 P.
+    Gradients take another P when they are complete; the step begins by letting go of the last step's. h gradients exist
+    at a time: 2 where the halves of the batch are computed side by side, otherwise 1. The loss keeps l L, with l = 1
+    for the compiled kernel and 2 otherwise (logits and their log-softmax). The peak is 3 P and the largest of:
+
+    * the end of the forward pass: A + S + L;
+    * the start of the backward pass: A + (l + 1) L;
+    * the last layer's backward pass, when the logits are gone and the head's gradient is there: A + h (E + p) + X, with
+      X what a mixer or a block in one call works in (`_worked_in`);
+    * the first layer's, when no other activations are left: a + h P + X;
+    * the end of the backward pass, when the embedding's gradient is added to the head's: h (P + E).
+
+    With several calls to a step (`accumulate`), the gradients of those before come on top. A is, for each token and
+    layer, with C the hidden size, D Mamba's inner width, N its state size, H heads and W taps (in brackets: without the
+    compiled kernel of the norm):
 
     * two norms 4 C (6 C), feed-forward 2 * ffn_expand * C, and at the end of the model a norm 2 C (3 C);
     * RWKV-6: 21 C, the hidden layers of its LoRAs (160 + 64), group-norm statistics 2 H;
@@ -71,6 +84,8 @@ def predict(
         dtype: Of parameters and activations.
         backends: Name of the backend by op.
         autocast: Whether products are in a lower precision than the parameters: then no mixer runs in one call.
+        halves: Whether the step is computed in halves where it can be (`gt.training.optim.add_gradients`, on a CPU).
+        accumulate: Calls of this batch size that a step is made of.
 
     Returns:
         The prediction, or None for a kind of model that the formula does not cover.
@@ -79,7 +94,8 @@ def predict(
         return None
     item = ITEM_BYTES[dtype]
     tokens = batch * length
-    parameters = item * parameter_counts(config)[0]
+    parameters, beside_table = (item * count for count in parameter_counts(config))
+    table, layer = parameters - beside_table, beside_table // config.num_layers
     backends = backends or {}
     at_once = {
         mixer
@@ -89,21 +105,57 @@ def predict(
     # A backend that is none of the framework's keeps what ours keeps.
     norm, loss = ("reference" if backends.get(op) == "reference" else "native" for op in ("rms_norm", "cross_entropy"))
     per_layer = _kept_per_token(config, norm, at_once) + _kept_by_ops(config, backends)
-    states = batch * sum(
-        prod(shape)
-        for name, shape in state_shapes(config).items()
-        if name.partition("_")[0] not in at_once or name == "mamba_conv"
+    shapes = state_shapes(config)
+    initial = sum(
+        prod(shape) for name, shape in shapes.items() if name.partition("_")[0] not in at_once or name == "mamba_conv"
     )
-    activations = item * (tokens * (config.num_layers * per_layer + _NORM[norm] * config.hidden_size) + states)
+    activations = item * (tokens * (config.num_layers * per_layer + _NORM[norm] * config.hidden_size) + batch * initial)
     logits = item * tokens * config.vocab_size
+    workspace = item * _worked_in(config, batch, length, at_once)
+    gradients = 2 if halves and batch > 1 else 1
+    moments = (
+        activations + item * batch * sum(map(prod, shapes.values())) + logits,
+        activations + (_LOGITS[loss] + 1) * logits,
+        activations + gradients * (table + layer) + workspace,
+        activations // config.num_layers + gradients * parameters + workspace,
+        gradients * (parameters + table),
+    )
     return Prediction(
         parameters=parameters,
         gradients=parameters,
         moments=2 * parameters,
         activations=activations,
         logits=logits,
-        peak=3 * parameters + activations + _LOGITS[loss] * logits + max(parameters, logits),
+        peak=(3 if accumulate == 1 else 4) * parameters + max(moments),
     )
+
+
+def _worked_in(config: ModelConfig, batch: int, length: int, at_once: Collection[str]) -> int:
+    """Numbers that a mixer or a block in one call holds beside what is kept, during its backward pass.
+
+    Counted from the buffers of `gt/kernels/cpp/layers.cpp` and of the product that copies the most, for the mixer that
+    takes more (they take turns), and the gradients of its input, output and states. What grows with threads alone (a
+    few states) is left out.
+    """
+    C, D, N, heads, channels = config.hidden_size, config.d_inner, config.d_state, config.mamba_heads, config.conv_dim
+    tokens, projected = batch * length, config.d_inner + config.conv_dim + config.mamba_heads
+    lora = len(MIX_TARGETS) * LORA_MIX
+    needs = {
+        "rwkv": tokens * (8 * C + LORA_DECAY + lora + C) + batch * (C * config.head_dim + C),
+        "mamba": tokens * (4 * D + heads + 2 * heads * N + channels + projected + projected)
+        + batch * ((length + config.conv_width - 1 + config.conv_width + 1) * channels + D * N),
+    }
+    if not at_once:
+        return 0
+    states = sum(prod(shape[1:]) for name, shape in state_shapes(config).items() if name.partition("_")[0] in at_once)
+    numbers = max(needs[mixer] for mixer in at_once) + tokens * 2 * C + batch * states
+    if _block_at_once(config, at_once):
+        numbers += tokens * (5 * C + config.ffn_expand * C + 1)
+    return numbers
+
+
+def _block_at_once(config: ModelConfig, at_once: Collection[str]) -> bool:
+    return len(at_once) > 1 and config.fusion == "gated"
 
 
 def _kept_per_token(config: ModelConfig, norm: str, at_once: Collection[str]) -> int:
@@ -116,7 +168,7 @@ def _kept_per_token(config: ModelConfig, norm: str, at_once: Collection[str]) ->
         numbers += 5 * D + 4 * N + heads + 1
     elif "mamba" in config.mixers:
         numbers += (2 * D + 2 * N + heads) + (D + 2 * N) + (D + 2 * N + heads) + _GATED_NORM[norm] * D
-    if len(at_once) > 1 and config.fusion == "gated":
+    if _block_at_once(config, at_once):
         return numbers + _BLOCK_AT_ONCE * C + 3
     numbers += 2 * _NORM[norm] * C
     if len(config.mixers) > 1:

@@ -9,6 +9,7 @@ import gc
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -22,12 +23,14 @@ from gt.models.hybrid import HybridLM
 from gt.sabotage import plant
 from gt.subject import SubjectRequest, load_subject, plan_subject
 from gt.tokenizers import Tokenizer
-from gt.training.mini import CLIP, LR
+from gt.training.mini import BATCH_SIZE, CLIP, LENGTH, LR
 from gt.training.optim import make_optimizer, train_step
 from gt.user_models import UserModel
 
-STEPS = 3  # gradients of the step before are there from the second on
-WARMUP_MODEL, WARMUP_VOCAB_SIZE = "GF@TINY", 64  # both mixers; small beside what is measured
+STEPS = 3  # AdamW's moments are there from the second on
+RETURNED = 65_536  # bytes of a block from which on the allocator hands it back as soon as it is freed
+METHOD = f"growth of VmRSS to VmHWM, fresh process, MALLOC_MMAP_THRESHOLD_={RETURNED}"
+WARMUP_MODEL = "GF@TINY"  # both mixers; small beside what is measured
 
 
 class PeakRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +49,7 @@ class PeakRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Peak(msgspec.Struct, frozen=True, kw_only=True):
-    """Bytes at the peak beyond those before the model was built, and how they were read."""
+    """Bytes held at the peak beyond those before the model was built, and how they were read."""
 
     growth: int
     method: str
@@ -61,7 +64,8 @@ def measure(request: PeakRequest, device_type: str) -> Peak:
 
     Args:
         request: What to measure.
-        device_type: "cpu" (in a fresh process) or "cuda" (in this one).
+        device_type: "cpu" (in a fresh process) or "cuda" (in this one, without the first step, in which kernels are
+            tuned).
 
     Raises:
         PeakError: If there was not enough memory, or the process failed.
@@ -81,7 +85,8 @@ def measure(request: PeakRequest, device_type: str) -> Peak:
         input=msgspec.json.encode(request),
         capture_output=True,
         check=False,
-        env={**os.environ, "PYTHONPATH": places},
+        # Left to itself, glibc keeps what is freed, more or less of it by luck: a third of what a step holds.
+        env={**os.environ, "PYTHONPATH": places, "MALLOC_MMAP_THRESHOLD_": str(RETURNED)},
     )
     if done.returncode < 0:
         raise PeakError(f"does not fit: the process was killed (signal {-done.returncode}), probably for its memory")
@@ -92,11 +97,11 @@ def measure(request: PeakRequest, device_type: str) -> Peak:
 
 
 def _on_cuda(request: PeakRequest) -> Peak:
+    _warm_up(torch.device("cuda"), Tokenizer(plan_subject(request.subject).tokenizer).vocab_size)
     gc.collect()
     torch.cuda.empty_cache()
     before = torch.cuda.memory_allocated()
-    torch.cuda.reset_peak_memory_stats()
-    _train(request)
+    _train(request, tuned=torch.cuda.reset_peak_memory_stats)
     torch.cuda.synchronize()
     return Peak(growth=torch.cuda.max_memory_allocated() - before, method="torch.cuda.max_memory_allocated")
 
@@ -104,7 +109,8 @@ def _on_cuda(request: PeakRequest) -> Peak:
 def _on_cpu(request: PeakRequest) -> Peak:
     """Growth of this process, which must be fresh."""
     torch.set_num_threads(request.threads)
-    _warm_up(plan_subject(request.subject).tokenizer)
+    tokenizer = Tokenizer(plan_subject(request.subject).tokenizer)
+    _warm_up(torch.device("cpu"), tokenizer.vocab_size)
     gc.collect()
     before, method = _resident(peak=False)
     _forget_peak()
@@ -112,14 +118,19 @@ def _on_cpu(request: PeakRequest) -> Peak:
     return Peak(growth=_resident(peak=True)[0] - before, method=method)
 
 
-def _warm_up(tokenizer: Path) -> None:
-    """Load what is loaded once for any model, which is no part of the growth: code, kernels, threads, the tokenizer."""
-    Tokenizer(tokenizer)
-    model = HybridLM(registry.resolve(WARMUP_MODEL).config(WARMUP_VOCAB_SIZE))
-    train_step(model, make_optimizer(model, LR), torch.zeros(1, 17, dtype=torch.long), CLIP)
+def _warm_up(device: torch.device, vocab_size: int) -> None:
+    """Load what is loaded once for any model, which is no part of the growth.
+
+    That is code, kernels, threads, and what the matrix library keeps for each of them, which on a CPU goes by the
+    largest product: the head's.
+    """
+    model = HybridLM(registry.resolve(WARMUP_MODEL).config(vocab_size)).to(device)
+    tokens_BT = torch.zeros(BATCH_SIZE, LENGTH + 1, dtype=torch.long, device=device)
+    train_step(model, make_optimizer(model, LR), tokens_BT, CLIP)
 
 
-def _train(request: PeakRequest) -> None:
+def _train(request: PeakRequest, tuned: Callable[[], None] = lambda: None) -> None:
+    """Build the model and train it for `STEPS`; `tuned` is called after the first."""
     device = torch.device(device_name(request.subject.device))
     if request.own_vocab_size:
         own = plan_subject(request.subject).spec
@@ -137,8 +148,10 @@ def _train(request: PeakRequest) -> None:
     torch.set_num_threads(request.threads)
     optimizer = make_optimizer(model, LR)
     shape = (request.batch, request.length + 1)
-    for _ in range(STEPS):
+    for step in range(STEPS):
         train_step(model, optimizer, torch.randint(vocab_size, shape, device=device), CLIP)
+        if step == 0:
+            tuned()
 
 
 def _resident(*, peak: bool) -> tuple[int, str]:
@@ -146,7 +159,7 @@ def _resident(*, peak: bool) -> tuple[int, str]:
     status = Path("/proc/self/status")
     if status.exists():
         fields = dict(line.split(":", 1) for line in status.read_text(encoding="ascii").splitlines() if ":" in line)
-        return 1024 * int(fields["VmHWM" if peak else "VmRSS"].split()[0]), "growth of VmRSS to VmHWM, fresh process"
+        return 1024 * int(fields["VmHWM" if peak else "VmRSS"].split()[0]), METHOD
     import resource
 
     # Without a way to read what is resident now, the peak of the start-up stands in: the growth is then a lower bound.

@@ -30,8 +30,11 @@ if TYPE_CHECKING:
     from gt.subject import Subject
 
 MIB = 2**20
-LEAST_REPEATS, MOST_REPEATS = 6, 8  # fewer than six have no interval of their median
-BUDGET_S = 8.0
+LEAST_REPEATS, MOST_REPEATS = 6, 9  # fewer than six have no interval of their median; that of nine leaves out extremes
+LEAST_WARMING, MOST_WARMING = 3, 6  # the first call allocates and compiles, the second still meets new memory
+SETTLED = 0.1  # what half of the times of a round differ by at most from those of the round before
+CALLS_ON_GPU = 20  # of a step that is timed as one: it takes a millisecond, and launching it is no small part of that
+BUDGET_S = 24.0  # of timed rounds, and of those that warm up
 
 Array = npt.NDArray[np.float64]
 
@@ -45,9 +48,9 @@ def next_scale(subject: Subject) -> tuple[Measurement, ...]:
     scale that is registered. Then a few steps of the next scale's model, freshly initialised, are made. On a CPU the
     time is that of the processor in one thread, so that other work on the machine does not enter it.
 
-    Every repeat times all sizes in turn and foretells on its own. The median of their errors counts, with the interval
-    between order statistics (`median_interval`): a shortest time has none. At the largest scale, the one
-    before it predicts it.
+    Every repeat times all sizes in turn and foretells on its own, once the times of two rounds agreed (`_settled`) or
+    `MOST_WARMING` rounds were made. The median of their errors counts, with the interval between order statistics
+    (`median_interval`): a shortest time has none. At the largest scale, the one before it predicts it.
 
     Raises:
         Unmeasurable: If nothing larger of its kind is known, or the next scale does not fit this machine.
@@ -170,7 +173,10 @@ def _times(subject: Subject, cells: Sequence[Cell | OwnCell]) -> tuple[Array, st
     """Seconds of a training step, [repeats, cells], all cells in turn; and what was read to tell them."""
     on_gpu = subject.device.type == "cuda"
     clock = time.perf_counter if on_gpu else time.process_time
-    steps = [_step(subject, cell) for cell in cells]
+    try:
+        steps = [_step(subject, cell) for cell in cells]
+    except torch.OutOfMemoryError:
+        raise Unmeasurable("the GPU has no room for models of all sizes that are timed in turn") from None
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # threads that spin while they wait use the processor and do nothing
     try:
@@ -181,22 +187,43 @@ def _times(subject: Subject, cells: Sequence[Cell | OwnCell]) -> tuple[Array, st
 
 
 def _rows(subject: Subject, steps: Sequence[Callable[[], object]], clock: Callable[[], float]) -> list[list[float]]:
+    """Seconds of each step in every timed round, after rounds that warm up."""
     on_gpu = subject.device.type == "cuda"
-    for step in steps:
-        step()  # first calls allocate and compile
-    rows: list[list[float]] = []
-    begun = clock()
-    while len(rows) < LEAST_REPEATS or (len(rows) < MOST_REPEATS and clock() - begun < BUDGET_S):
+    calls = CALLS_ON_GPU if on_gpu else 1
+
+    def made() -> list[float]:
         row = []
         for step in steps:
             started = clock()
-            step()
+            for _ in range(calls):
+                step()
             if on_gpu:
                 torch.cuda.synchronize()
-            row.append(clock() - started)
-        rows.append(row)
+            row.append((clock() - started) / calls)
+        return row
+
+    def more(rows: Sequence[object], least: int, most: int) -> bool:
+        return len(rows) < least or (len(rows) < most and clock() - begun < BUDGET_S)
+
+    warming: list[list[float]] = []
+    begun = clock()
+    while more(warming, LEAST_WARMING, MOST_WARMING) and not _settled(warming[LEAST_WARMING - 2 :]):
+        subject.progress(len(warming), MOST_WARMING, "steps of every size, until their times settle")
+        warming.append(made())
+    rows: list[list[float]] = []
+    begun = clock()
+    while more(rows, LEAST_REPEATS, MOST_REPEATS):
         subject.progress(len(rows), MOST_REPEATS, "timed steps of every size")
+        rows.append(made())
     return rows
+
+
+def _settled(rounds: Sequence[Sequence[float]]) -> bool:
+    """Whether most steps took the same in the last two rounds: on a busy machine there is always one that did not."""
+    if len(rounds) < 2:
+        return False
+    before, now = np.array(rounds[-2:])
+    return bool(np.median(np.abs(now / before - 1)) <= SETTLED)
 
 
 def _step(subject: Subject, cell: Cell | OwnCell) -> Callable[[], object]:
@@ -217,10 +244,11 @@ def _step(subject: Subject, cell: Cell | OwnCell) -> Callable[[], object]:
 def _memory(subject: Subject, this: Kind, following: Kind) -> dict[str, Any]:
     """Bytes at the peak of a step of the next scale, foretold and measured.
 
-    What comes on top of what tensors hold (scratch of kernels, arenas of threads) hardly depends on the scale.
+    What comes on top of what tensors and compiled layers hold (workspaces of the matrix library, small blocks that the
+    allocator keeps) hardly depends on the scale.
     """
     formula = [peak_of_step(subject, kind, BATCH_SIZE, LENGTH) for kind in (this, following)]
-    room = torch.cuda.mem_get_info()[0] if subject.device.type == "cuda" else available_memory()
+    room = _room_on_gpu() if subject.device.type == "cuda" else available_memory()
     unfit = too_large(formula[1], room)
     if unfit:
         raise Unmeasurable(f"{following.scale} {unfit}")
@@ -239,6 +267,11 @@ def _memory(subject: Subject, this: Kind, following: Kind) -> dict[str, Any]:
         "measured": peaks[1].growth,
         "method": peaks[1].method,
     }
+
+
+def _room_on_gpu() -> int:
+    torch.cuda.empty_cache()  # what earlier checks have let go of counts as taken otherwise
+    return torch.cuda.mem_get_info()[0]
 
 
 def _request(subject: Subject, kind: Kind) -> PeakRequest:

@@ -111,12 +111,13 @@ def peak_of_step(subject: Subject, kind: Kind, batch: int, length: int) -> int:
     """Bytes at the peak of a training step with AdamW in fp32, from the formula of `gt.bench.memory`.
 
     Where it does not cover the kind of model, what one sequence leaves for the backward pass is counted instead (what
-    autograd saves, each storage once, parameters not): with P bytes of parameters, A of these for the batch and L of
-    logits, 3 P + A + max(P, L) as there.
+    autograd saves, each storage once, parameters not): with P bytes of parameters, A of these for the batch (logits
+    included), L of logits and h gradients at a time, 3 P and the larger of A + L and h P, as there.
     """
+    halves = subject.device.type == "cpu"
     if isinstance(kind, ModelConfig):
         backends = {op: resolve(op, subject.device.type).backend.name for op in BACKENDS}
-        found = predict(kind, batch, length, "float32", backends)
+        found = predict(kind, batch, length, "float32", backends, halves=halves)
         if found is not None:
             return found.peak
     model = subject.build_as(kind)
@@ -134,4 +135,5 @@ def peak_of_step(subject: Subject, kind: Kind, batch: int, length: int) -> int:
         loss = next_token_loss(model, tokens_BT)  # what is saved lives as long as the loss does
     parameters, logits = 4 * sizes_of(model).params, 4 * batch * length * subject.vocab_size
     del loss
-    return 3 * parameters + batch * sum(kept.values()) + max(parameters, logits)
+    gradients = 2 if halves and batch > 1 and getattr(model, "thread_safe", False) else 1
+    return 3 * parameters + max(batch * sum(kept.values()) + logits, gradients * parameters)

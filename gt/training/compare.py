@@ -155,6 +155,8 @@ class _Turns:
             run.config.length,
             backends=backends,
             autocast=run.config.dtype != "float32",
+            halves=not run.train_step.balanced,
+            accumulate=run.config.accumulate,
         )
         self.memory = None if predicted is None else predicted.peak / 2**20
 

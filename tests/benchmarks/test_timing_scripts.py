@@ -73,6 +73,12 @@ def test_the_script_of_steps_writes_what_it_measured(tmp_path: Path) -> None:
     assert record["n"] == 2
     assert len(figure) == 5
     assert all(0 < one["low"] <= one["median"] <= one["high"] for one in figure.values())
+    rows = {name: int(name.split()[-1]) for name, one in figure.items() if "tokens_per_s" in one}
+    assert sorted(rows.values()) == [1, 64]
+    assert all(
+        figure[name]["tokens_per_s"] == pytest.approx(1e3 * n / figure[name]["median"], abs=0.1)
+        for name, n in rows.items()
+    )
     few = subprocess.run([*command, "--rounds", "1"], capture_output=True, text=True, check=False)
     assert few.returncode == 2
     assert "expected at least 2" in few.stderr

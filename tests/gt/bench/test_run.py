@@ -288,7 +288,6 @@ def test_hooks_are_gone_after_profiling() -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_a_run_on_a_gpu_measures_everything() -> None:
-    # Large enough that tensors outweigh the workspaces of the matrix library (70 MB on an H200).
     config = small(device="cuda", only="B1,B2,B3", profile=True, batch="32", length="256")
     record: BenchRecord = bench(["GF@TINY"], config, quiet)
     (cell,) = record.cells

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from torch import nn
 
 import gt
 from gt import registry, user_models
-from gt.bench.peak import Peak, PeakError, PeakRequest
+from gt.bench.peak import Peak, PeakError, PeakRequest, measure
 from gt.measurement import Unmeasurable
 from gt.models.config import ModelConfig
 from gt.probes import resources, step_sizes
@@ -105,6 +108,40 @@ def test_the_next_scale_is_measured_and_a_fallback_there_is_seen() -> None:
     assert healthy is not None
     assert step > 0.75, "a FAIL, and not by chance: the limit is 0.5"
     assert step > healthy + 0.5
+
+
+def timed_rounds(monkeypatch: pytest.MonkeyPatch, seconds: Iterator[float]) -> list[float]:
+    """Times of one step that count, of those that it takes call after call."""
+    monkeypatch.setattr(resources, "BUDGET_S", math.inf)
+    now = [0.0]
+
+    def step() -> None:
+        now[0] += next(seconds)
+
+    return [row[0] for row in resources._rows(subject(), [step], lambda: now[0])]
+
+
+def test_steps_that_still_get_faster_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    falling = chain([9.0, 4.0, 2.0, 1.0], repeat(1.05))
+    assert timed_rounds(monkeypatch, falling) == pytest.approx([1.05] * resources.MOST_REPEATS)
+
+
+def test_two_calls_that_agree_are_not_believed_before_the_third(monkeypatch: pytest.MonkeyPatch) -> None:
+    both_cold = chain([9.0, 9.0, 2.0, 1.0, 1.0], repeat(1.01))
+    assert timed_rounds(monkeypatch, both_cold) == pytest.approx([1.01] * resources.MOST_REPEATS)
+
+
+def test_steps_that_never_settle_are_timed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    restless = chain([1.0, 2.0] * 8, repeat(math.nan))
+    assert (resources.MOST_WARMING, resources.MOST_REPEATS) == (6, 9)
+    assert timed_rounds(monkeypatch, restless) == pytest.approx([1.0, 2.0] * 4 + [1.0])
+
+
+def test_one_step_that_was_disturbed_does_not_keep_all_from_settling() -> None:
+    assert not resources._settled([])
+    assert not resources._settled([[1.0, 2.0, 3.0]])
+    assert resources._settled([[1.0, 2.0, 3.0], [1.05, 2.0, 9.0]])
+    assert not resources._settled([[1.0, 2.0, 3.0], [1.2, 2.0, 9.0]])
 
 
 @pytest.fixture
@@ -207,7 +244,7 @@ def test_what_is_no_larger_foretells_nothing(monkeypatch: pytest.MonkeyPatch) ->
 def test_what_autograd_saves_is_near_the_formula(monkeypatch: pytest.MonkeyPatch) -> None:
     config = registry.resolve("GF@TINY").config()
     formula_bytes = peak_of_step(subject(), config, 2, 64)
-    monkeypatch.setattr(step_sizes, "predict", lambda *arguments: None)
+    monkeypatch.setattr(step_sizes, "predict", lambda *arguments, **options: None)
     assert peak_of_step(subject(), config, 2, 64) == pytest.approx(formula_bytes, rel=0.15)
 
 
@@ -222,3 +259,46 @@ def test_one_repeat_that_was_disturbed_moves_no_median(monkeypatch: pytest.Monke
     assert error.metric == "step_time_error"
     assert error.value == pytest.approx(0.0, abs=1e-6)
     assert error.ci95 == (pytest.approx(0.0, abs=1e-6), pytest.approx(9.0, rel=1e-3))
+
+
+on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+
+
+def gpu_subject(**request: Any) -> Subject:
+    wanted = SubjectRequest(model="GF-MH@1M", device="cuda", **request)
+    return load_subject(plan_subject(wanted), lambda done, total, note: None)
+
+
+@pytest.mark.gpu
+@on_gpu
+@pytest.mark.parametrize("model", ["GF-MH@1M", "GPT2@1M"])
+def test_memory_on_a_gpu_does_not_depend_on_what_ran_before(model: str) -> None:
+    request = PeakRequest(subject=SubjectRequest(model=model, device="cuda"), batch=8, length=64, threads=1)
+    first, again = (measure(request, "cuda").growth for _ in range(2))
+    assert first == pytest.approx(again, rel=0.01), "workspaces and tuning are no part of it"
+
+
+@pytest.mark.gpu
+@on_gpu
+def test_a_gpu_foretells_the_next_scale_and_sees_a_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resources, "measure", measure)
+    monkeypatch.setattr(resources, "BATCH_SIZE", 8)
+    monkeypatch.setattr(resources, "LENGTH", 64)
+    found = {one.metric: one for one in next_scale(gpu_subject())}
+    print({name: one.value for name, one in found.items()}, found["step_time_error"].ci95)
+    assert found["measured_memory"].note == "torch.cuda.max_memory_allocated"
+    assert found["measured_step"].note == "wall clock"
+    assert abs(found["memory_error"].value or 0) < 0.2, "the limit of a PASS"
+    broken = {one.metric: one.value for one in next_scale(gpu_subject(sabotage="slow-when-wide"))}
+    assert (broken["step_time_error"] or 0) > (found["step_time_error"].value or 0) + 0.5
+
+
+@pytest.mark.gpu
+@on_gpu
+def test_a_gpu_without_room_is_no_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any) -> Any:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(resources, "captured_step", full)
+    with pytest.raises(Unmeasurable, match="the GPU has no room"):
+        next_scale(gpu_subject())
