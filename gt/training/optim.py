@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gt import kernels
+from gt.models.hybrid import HybridLM
 
 RowsLoss = Callable[[slice], tuple[Tensor, Tensor]]
 """Of some rows of a batch: what is differentiated and what is reported, each as its part of the whole batch's."""
@@ -72,7 +73,18 @@ def loss_and_gradients(model: nn.Module, tokens_BT: Tensor, halves: bool = True)
         return loss, loss
 
     model.zero_grad(set_to_none=True)
-    return add_gradients(model, part, slice(0, len(tokens_BT)), tokens_BT.device, halves)
+    # A loss that has been replaced stays in charge.
+    at_once = model.loss_and_gradients(tokens_BT, halves) if isinstance(model, HybridLM) and _is_own_loss() else None
+    if at_once is None:
+        return add_gradients(model, part, slice(0, len(tokens_BT)), tokens_BT.device, halves)
+    loss, gradients = at_once
+    for parameter, gradient in gradients.items():
+        parameter.grad = gradient
+    return loss
+
+
+def _is_own_loss(own: object = next_token_loss) -> bool:
+    return next_token_loss is own
 
 
 def add_gradients(
