@@ -102,6 +102,28 @@ typedef std::int32_t int8 __attribute__((vector_size(32)));
 #define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, int8{__VA_ARGS__})
 #endif
 
+// Of eight vectors, the sum of each.
+[[gnu::always_inline]] inline float8 sums8(const float8* from) {
+    float8 pairs[4], fours[2];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+        const float8 a = from[2 * i], b = from[2 * i + 1];
+        pairs[i] = SHUFFLE(a, b, 0, 8, 1, 9, 4, 12, 5, 13) + SHUFFLE(a, b, 2, 10, 3, 11, 6, 14, 7, 15);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; ++i) {
+        const float8 a = pairs[2 * i], b = pairs[2 * i + 1];
+        fours[i] = SHUFFLE(a, b, 0, 1, 8, 9, 4, 5, 12, 13) + SHUFFLE(a, b, 2, 3, 10, 11, 6, 7, 14, 15);
+    }
+    return SHUFFLE(fours[0], fours[1], 0, 1, 2, 3, 8, 9, 10, 11) + SHUFFLE(fours[0], fours[1], 4, 5, 6, 7, 12, 13, 14, 15);
+}
+
+// Asks for what is read soon, in the order in which it lies in memory: for short runs far apart, each read when it is
+// needed, the processor would wait.
+inline void ask_for(const float* from, long count) {
+    for (long i = 0; i < count; i += 16) __builtin_prefetch(from + i);
+}
+
 // Eight by eight, in registers: single numbers, then pairs, then halves of rows change places.
 [[gnu::always_inline]] inline void transpose8(const float* from, long ld_from, float* to, long ld_to) {
     float8 a[8], b[8];

@@ -75,12 +75,9 @@ inline void copy_column(long M, long K, const float* from, long row, long k, flo
     for (; i < M; ++i) to[i / ROWS * ROWS * K + i % ROWS] = from[i * row];
 }
 
-// Asks for a matrix in the order in which it lies in memory: the panels and tiles below read short runs far apart, for
-// each of which the processor would wait.
 inline void ask_for(const Matrix& m, long rows, long columns) {
     if (m.column != 1) return ask_for({m.at, m.column, m.row}, columns, rows);
-    for (long i = 0; i < rows; ++i)
-        for (long j = 0; j < columns; j += 16) __builtin_prefetch(m.at + i * m.row + j);
+    for (long i = 0; i < rows; ++i) ::ask_for(m.at + i * m.row, columns);
 }
 
 }  // namespace matrix

@@ -111,7 +111,7 @@ double run_part(const Sizes& s, long B, long T, float scale, Weights weights, Gr
         float *from = x + l * rows * C, *rwkv_out = outs + 2 * l * rows * C;
         kernels.block_forward(B, T, C, s.H, s.R, s.Q, s.E, s.P, s.G, s.N, s.W, s.F, s.rwkv_eps, s.mamba_eps, s.eps,
                               weights + l * BLOCK, from, kept + l * s.kept, from + rows * C, rwkv_out, rwkv_out + rows * C,
-                              gates + l * rows, shift, rwkv_state, mamba_state, conv_state, threads);
+                              gates + l * rows, shift, rwkv_state, nullptr, conv_state, threads);
     }
     const float* last = x + L * rows * C;
     float *ge = gradients[L * BLOCK], *gnorm = gradients[L * BLOCK + 1];
