@@ -170,7 +170,8 @@ def clip_gradients(model: nn.Module, clip: float) -> Tensor:
     whole = gradients[0]._base if gradients else None
     count = sum(one.numel() for one in gradients)
     if whole is None or whole.numel() != count or any(one._base is not whole for one in gradients):
-        return nn.utils.clip_grad_norm_(model.parameters(), clip).detach()
+        before: Tensor = nn.utils.clip_grad_norm_(model.parameters(), clip)
+        return before.detach()
     # In pieces, as of single tensors: one sum of millions of numbers in fp32 would be off in its fourth digit.
     norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(whole.split(NORM_PIECE))))
     whole.mul_((clip / (norm + 1e-6)).clamp(max=1.0))  # torch's own formula
