@@ -173,7 +173,7 @@ def clip_gradients(model: nn.Module, clip: float) -> Tensor:
         before: Tensor = nn.utils.clip_grad_norm_(model.parameters(), clip)
         return before.detach()
     # In pieces, as of single tensors: one sum of millions of numbers in fp32 would be off in its fourth digit.
-    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(whole.split(NORM_PIECE))))
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(whole.split(NORM_PIECE))))
     whole.mul_((clip / (norm + 1e-6)).clamp(max=1.0))  # torch's own formula
     return norm
 
