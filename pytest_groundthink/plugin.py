@@ -76,9 +76,12 @@ class JudgingHooks:
     def __init__(self, session: JudgingSession) -> None:
         self.session = session
 
-    def pytest_collection(self) -> None:
-        """Begin what can be done beside collecting."""
+    @pytest.hookimpl(wrapper=True)
+    def pytest_collection(self) -> Generator[None, object, object]:
+        """Begin what can be done beside collecting, which loads what measures."""
         self.session.prepare()
+        with self.session.loading():
+            return (yield)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:

@@ -26,6 +26,7 @@ from gt.kernels.native_step import (
     block_weights,
     mamba2_sizes,
     mamba2_weights,
+    of_blocks,
     part_of,
     ready,
     rwkv6_sizes,
@@ -55,24 +56,34 @@ def usable(x_BTC: Tensor, ops: tuple[str, ...]) -> bool:
     )
 
 
-def _weights(module: nn.Module, names: tuple[str, ...], shapes: Sizes) -> tuple[Tensor, ...] | None:
+def _weights(module: nn.Module, names: tuple[str, ...], shapes: Sizes, layers: int = 1) -> tuple[Tensor, ...] | None:
     """The weights in the order of the names; None where the parts of the module must run themselves."""
-    part = part_of(module, names)
+    part = part_of(module, names, layers)
     if part.table(shapes) is None or part.hooked_backward():
         return None
     return part.weights if all(weight.requires_grad for weight in part.weights) else None
 
 
-@cache
-def _function(name: str, sizes: tuple[type, ...], arguments: int) -> Callable[..., None]:
-    """A function of `cpp/layers.cpp`, which is told first where the kernels are that it calls."""
-    parts = (("wkv6", "wkv6"), ("ssd", "ssd"), ("conv", "conv"), ("fused", "rms_norm"), ("fused", "group_norm"))
+def addresses_of(*parts: tuple[str, str]) -> Table:
+    """Where the forward and the backward function of each kernel (source, name) are, for a library that calls them."""
     called = [
         ctypes.cast(getattr(library(SOURCES / f"{source}.cpp"), f"{part}_{way}"), ctypes.c_void_p)
         for source, part in parts
         for way in ("forward", "backward")
     ]
-    native.function("layers", "layers_use", (), 1)((ctypes.c_void_p * len(called))(*called), 0)
+    return (ctypes.c_void_p * len(called))(*called)
+
+
+@cache
+def introduce() -> None:
+    """Tell `cpp/layers.cpp`, before anything else there is called, where the kernels are that it calls."""
+    parts = (("wkv6", "wkv6"), ("ssd", "ssd"), ("conv", "conv"), ("fused", "rms_norm"), ("fused", "group_norm"))
+    native.function("layers", "layers_use", (), 1)(addresses_of(*parts), 0)
+
+
+@cache
+def _function(name: str, sizes: tuple[type, ...], arguments: int) -> Callable[..., None]:
+    introduce()
     return native.function("layers", name, sizes, arguments)
 
 
@@ -177,17 +188,22 @@ def mamba2(mixer: Mamba2, x_BTC: Tensor) -> tuple[Tensor, LayerState] | None:
     return out, {"mamba_state": state, "mamba_conv": conv_state}
 
 
+def block_kept(B: int, T: int, C: int, H: int, R: int, Q: int, E: int, P: int, G: int, N: int, W: int, F: int) -> int:
+    """Numbers that a block keeps for its backward pass."""
+    return _rwkv6_kept(B * T, C, H, R, Q) + _mamba2_kept(B, T, E, P, G, N, W) + B * T * (3 * C + 2 + 2 * F)
+
+
 class _Block(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, sizes: tuple[int, ...], epsilons: tuple[float, float, float], x: Tensor, *weights: Tensor
     ) -> tuple[Tensor, ...]:
         B, T, C = x.shape
-        H, R, Q, E, P, G, N, W, F = sizes
+        H, _, _, E, P, G, N, W, _ = sizes
         ctx.sizes = (B, T, C, *sizes)
         ctx.state_shapes = (B, H, C // H, C // H), (B, E // P, P, N)
         size = x.new_empty
-        kept = size(_rwkv6_kept(B * T, C, H, R, Q) + _mamba2_kept(B, T, E, P, G, N, W) + B * T * (3 * C + 2 + 2 * F))
+        kept = size(block_kept(*ctx.sizes))
         out, rwkv_out, mamba_out = (torch.empty_like(x) for _ in range(3))
         gates, shift, conv_state = size(B, T, 1), size(B, C), size(B, E + 2 * G * N, W - 1)
         states = [size(shape) for shape in ctx.state_shapes]
@@ -218,16 +234,32 @@ class _Block(torch.autograd.Function):
 
 def block(block: Block, x_BTC: Tensor) -> tuple[Tensor, LayerState, Activations] | None:
     """`Block.forward` from the start of a text, of both mixers with one gate; None if its parts must run."""
+    known = _sizes_of_block(block)
+    weights = None if known is None else _weights(block, BLOCK, block_weights(x_BTC.shape[-1], *known[0]))
+    if known is None or weights is None:
+        return None
+    out, *seen, shift, rwkv_state, mamba_state, conv_state = _apply(_Block, *known, x_BTC.contiguous(), *weights)
+    state = {"rwkv_state": rwkv_state, "rwkv_shift": shift, "mamba_state": mamba_state, "mamba_conv": conv_state}
+    return out, state, dict(zip(("rwkv_out", "mamba_out", "gate"), seen, strict=True))
+
+
+def _sizes_of_block(block: Block) -> tuple[tuple[int, ...], tuple[float, float, float]] | None:
+    """Sizes and epsilons of a block of both mixers; None where it has others than the compiled form knows."""
     rwkv, mamba = block.rwkv, block.mamba
     if rwkv is None or mamba is None or mamba.norm.groups > 1 or block.mix_norm.eps != block.ffn_norm.eps:
         return None
     sizes = (*rwkv6_sizes(rwkv), *mamba2_sizes(mamba), block.ffn.up.out_features)
-    weights = _weights(block, BLOCK, block_weights(x_BTC.shape[-1], *sizes))
-    if weights is None:
+    return sizes, (rwkv.ln_x.eps, mamba.norm.eps, block.mix_norm.eps)
+
+
+Alike = tuple[tuple[int, ...], tuple[float, float, float], tuple[Tensor, ...]]
+"""Sizes and epsilons of each block, and the weights of all in order."""
+
+
+def alike(blocks: nn.ModuleList, C: int) -> Alike | None:
+    """What a compiled model reads of its blocks of width C; None if they differ or must run themselves."""
+    found = [_sizes_of_block(block) for block in blocks]  # type: ignore[arg-type]  # the model holds blocks
+    if not found or found[0] is None or any(one != found[0] for one in found):
         return None
-    epsilons = (rwkv.ln_x.eps, mamba.norm.eps, block.mix_norm.eps)
-    out, *seen, shift, rwkv_state, mamba_state, conv_state = _apply(
-        _Block, sizes, epsilons, x_BTC.contiguous(), *weights
-    )
-    state = {"rwkv_state": rwkv_state, "rwkv_shift": shift, "mamba_state": mamba_state, "mamba_conv": conv_state}
-    return out, state, dict(zip(("rwkv_out", "mamba_out", "gate"), seen, strict=True))
+    weights = _weights(blocks, of_blocks(len(blocks)), block_weights(C, *found[0][0]), len(blocks))
+    return None if weights is None else (*found[0], weights)

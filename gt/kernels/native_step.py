@@ -96,7 +96,7 @@ class Part:
             and all(p is None or (id(child._parameters), n) in read for n, p in child._parameters.items())
             for _, _, child in self._children
         )
-        weights = [weight for _, _, weight in found if weight is not None and _readable(weight)]
+        weights = [weight for _, _, weight in found if weight is not None and readable(weight)]
         self.weights = tuple(weights)
         shapes = [weight.shape for weight in weights]
         of_one = shapes[: len(names) // layers]
@@ -140,7 +140,8 @@ _GLOBAL_HOOKS = (
 )
 
 
-def _readable(tensor: Tensor) -> bool:
+def readable(tensor: Tensor) -> bool:
+    """Whether compiled code can read a tensor where it lies."""
     return tensor.dtype is torch.float32 and tensor.is_cpu and tensor.is_contiguous()
 
 
@@ -264,7 +265,8 @@ def mamba2(mixer: Mamba2, x_BTC: Tensor, state: LayerState) -> tuple[Tensor, Lay
 
 
 @cache
-def _of_blocks(layers: int) -> tuple[str, ...]:
+def of_blocks(layers: int) -> tuple[str, ...]:
+    """Names of the weights of a list of blocks."""
     return tuple(f"{layer}.{name}" for layer in range(layers) for name in BLOCK)
 
 
@@ -281,7 +283,7 @@ def blocks(
         return None
     L, (B, T, C) = len(blocks), x_BTC.shape
     of_block = C, *rwkv6_sizes(rwkv), *mamba2_sizes(mamba), up.out_features
-    weights = _weights(blocks, _of_blocks(L), block_weights(*of_block), L)
+    weights = _weights(blocks, of_blocks(L), block_weights(*of_block), L)
     if weights is None:
         return None
     x, size = x_BTC.clone(memory_format=torch.contiguous_format), x_BTC.new_empty

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gt.kernels import native_layers, native_step
+from gt.kernels import native_layers, native_model, native_step
 from gt.models.config import ModelConfig
 from gt.models.fusion import FUSIONS, GatedFusion
 from gt.models.mamba2 import Mamba2
@@ -186,6 +186,8 @@ class HybridLM(BlockLM):
         ``logits, states = model(tokens_BT, return_states=True)`` then ``model(next_BT, state=states)``.
     """
 
+    norm: RMSNorm
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
@@ -204,6 +206,21 @@ class HybridLM(BlockLM):
             if stepped is not None:
                 return stepped
         return super().run_blocks(x_BTC, states)
+
+    def loss_and_gradients(self, tokens_BT: Tensor, halves: bool) -> tuple[Tensor, dict[Tensor, Tensor]] | None:
+        """The mean cross-entropy of every token but the first [] and its gradients, in one call of a compiled function.
+
+        Args:
+            tokens_BT: Token ids.
+            halves: Compute the halves of the batch side by side.
+
+        Returns:
+            The loss and the gradient of every parameter that it reaches, or None where autograd has to find them.
+        """
+        as_built = type(self) is HybridLM and type(self.norm) is RMSNorm and all(map(_has_one_gate, self.blocks))
+        if as_built and native_model.usable(tokens_BT):
+            return native_model.loss_and_gradients(self, tokens_BT, halves)
+        return None
 
 
 def _has_one_gate(block: nn.Module) -> bool:

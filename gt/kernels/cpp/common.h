@@ -94,8 +94,68 @@ inline void product_columns(long M, long K, const float* a, long row, long colum
     for (; j + 8 <= N; j += 8) product_columns<1>(M, K, a, row, column, b + j, ldb, c + j, ldc);
 }
 
+typedef std::int32_t int8 __attribute__((vector_size(32)));
+
+#ifdef __clang__
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, int8{__VA_ARGS__})
+#endif
+
+// Of eight vectors, the sum of each.
+[[gnu::always_inline]] inline float8 sums8(const float8* from) {
+    float8 pairs[4], fours[2];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+        const float8 a = from[2 * i], b = from[2 * i + 1];
+        pairs[i] = SHUFFLE(a, b, 0, 8, 1, 9, 4, 12, 5, 13) + SHUFFLE(a, b, 2, 10, 3, 11, 6, 14, 7, 15);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; ++i) {
+        const float8 a = pairs[2 * i], b = pairs[2 * i + 1];
+        fours[i] = SHUFFLE(a, b, 0, 1, 8, 9, 4, 5, 12, 13) + SHUFFLE(a, b, 2, 3, 10, 11, 6, 7, 14, 15);
+    }
+    return SHUFFLE(fours[0], fours[1], 0, 1, 2, 3, 8, 9, 10, 11) + SHUFFLE(fours[0], fours[1], 4, 5, 6, 7, 12, 13, 14, 15);
+}
+
+// Asks for what is read soon, in the order in which it lies in memory: for short runs far apart, each read when it is
+// needed, the processor would wait.
+inline void ask_for(const float* from, long count) {
+    for (long i = 0; i < count; i += 16) __builtin_prefetch(from + i);
+}
+
+// Eight by eight, in registers: single numbers, then pairs, then halves of rows change places.
+[[gnu::always_inline]] inline void transpose8(const float* from, long ld_from, float* to, long ld_to) {
+    float8 a[8], b[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) a[i] = load8(from + i * ld_from);
+#pragma GCC unroll 4
+    for (int i = 0; i < 8; i += 2) {
+        b[i] = SHUFFLE(a[i], a[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+        b[i + 1] = SHUFFLE(a[i], a[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+        const int at = i / 2 * 4 + i % 2;  // 0, 1, 4, 5
+        a[2 * i] = SHUFFLE(b[at], b[at + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+        a[2 * i + 1] = SHUFFLE(b[at], b[at + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+        store8(to + i * ld_to, SHUFFLE(a[i], a[i + 4], 0, 1, 2, 3, 8, 9, 10, 11));
+        store8(to + (i + 4) * ld_to, SHUFFLE(a[i], a[i + 4], 4, 5, 6, 7, 12, 13, 14, 15));
+    }
+}
+
 // to[j][i] = from[i][j]
 [[gnu::noinline]] inline void transpose(long rows, long columns, const float* from, long ld_from, float* to, long ld_to) {
-    for (long i = 0; i < rows; ++i)
+    long i = 0;
+    for (; i + 8 <= rows; i += 8) {
+        long j = 0;
+        for (; j + 8 <= columns; j += 8) transpose8(from + i * ld_from + j, ld_from, to + j * ld_to + i, ld_to);
+        for (; j < columns; ++j)
+            for (long r = i; r < i + 8; ++r) to[j * ld_to + r] = from[r * ld_from + j];
+    }
+    for (; i < rows; ++i)
         for (long j = 0; j < columns; ++j) to[j * ld_to + i] = from[i * ld_from + j];
 }

@@ -1,6 +1,10 @@
 // The kernels that others are made of. What they do and the shapes stand beside each of them.
 #pragma once
 
+// Tables of weights, and of where their gradients go.
+using Weights = const float* const*;
+using Gradients = float* const*;
+
 extern "C" {
 void wkv6_forward(long B, long T, long H, long K, long V, const float* r, const float* k, const float* v, const float* w,
                   const float* u, const float* s0, float* y, float* sT, int threads);
@@ -25,4 +29,13 @@ void group_norm_forward(long rows, long C, long groups, float eps, const float* 
 void group_norm_backward(long rows, long C, long groups, long parts, const float* x, const float* gate, const float* weight,
                          const float* bias, const float* means, const float* scales, const float* gout, float* gx,
                          float* ggate, float* gweight, float* gbias, int threads);
+void block_forward(long B, long T, long C, long H, long R, long Q, long E, long P, long G, long N, long W, long F,
+                   float rwkv_eps, float mamba_eps, float eps, Weights weights, const float* x, float* kept, float* out,
+                   float* rwkv_out, float* mamba_out, float* gates, float* shift, float* rwkv_state, float* mamba_state,
+                   float* conv_state, int threads);
+void block_backward(long B, long T, long C, long H, long R, long Q, long E, long P, long G, long N, long W, long F,
+                    Weights weights, Gradients gradients, const float* x, float* kept, const float* rwkv_out,
+                    const float* mamba_out, const float* gates, const float* gout, const float* rwkv_seen,
+                    const float* mamba_seen, const float* gates_seen, const float* gshift, float* grwkv_state,
+                    float* gmamba_state, const float* gconv_state, float* gx, int threads);
 }

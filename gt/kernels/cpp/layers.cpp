@@ -27,9 +27,6 @@ struct Kernels {
     decltype(&::group_norm_backward) group_norm_backward;
 } kernels;
 
-using Weights = const float* const*;
-using Gradients = float* const*;
-
 // Hands out pieces of one piece of memory, in order.
 struct Pieces {
     float* at;

@@ -61,13 +61,23 @@ inline void fill_panel(const Matrix& b, long k, long depth, long j, long count, 
         }
         return;
     }
-    if (count == COLUMNS) {
-        for (long i = 0; i < depth; ++i)
-            for (long n = 0; n < COLUMNS; ++n) panel[i * COLUMNS + n] = from[i * b.row + n * b.column];
-    } else {
-        for (long i = 0; i < depth; ++i)
-            for (long n = 0; n < count; ++n) panel[i * COLUMNS + n] = from[i * b.row + n * b.column];
-    }
+    if (b.row == 1) return transpose(count, depth, from, b.column, panel, COLUMNS);
+    for (long i = 0; i < depth; ++i)
+        for (long n = 0; n < count; ++n) panel[i * COLUMNS + n] = from[i * b.row + n * b.column];
+}
+
+// Column k of a, at `from`, to where its tiles read it: ROWS rows after ROWS rows, of each all K columns.
+inline void copy_column(long M, long K, const float* from, long row, long k, float* to) {
+    long i = 0;
+    to += k * ROWS;
+    if (row == 1 && k + 1 < K)  // eight at a time: the two too many are overwritten by the next column
+        for (; i + 8 <= M; i += ROWS) store8(to + i * K, load8(from + i));
+    for (; i < M; ++i) to[i / ROWS * ROWS * K + i % ROWS] = from[i * row];
+}
+
+inline void ask_for(const Matrix& m, long rows, long columns) {
+    if (m.column != 1) return ask_for({m.at, m.column, m.row}, columns, rows);
+    for (long i = 0; i < rows; ++i) ::ask_for(m.at + i * m.row, columns);
 }
 
 }  // namespace matrix
@@ -81,14 +91,11 @@ inline void fill_panel(const Matrix& b, long k, long depth, long j, long count, 
     long block = 0;  // of rows in `copied`, which lie side by side for every k
     if (a.column != 1) {
         copied.reset(new float[(M + ROWS - 1) / ROWS * ROWS * K]);
-        for (long i = 0; i < M; i += ROWS) {
-            const long rows = std::min(ROWS, M - i);
-            float* to = copied.get() + i * K;
-            for (long k = 0; k < K; ++k)
-                for (long r = 0; r < rows; ++r) to[k * ROWS + r] = a.at[(i + r) * a.row + k * a.column];
-        }
+        for (long k = 0; k < K; ++k) copy_column(M, K, a.at + k * a.column, a.row, k, copied.get());
         block = ROWS;
     }
+    if (!block) ask_for(a, M, K);
+    ask_for(b, K, N);
     const long panels = (N + COLUMNS - 1) / COLUMNS;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (long p = 0; p < panels; ++p) {
@@ -103,6 +110,7 @@ inline void fill_panel(const Matrix& b, long k, long depth, long j, long count, 
                 const float* from = block ? copied.get() + i * K + k * ROWS : a.at + i * a.row + k;
                 const long row = block ? 1 : a.row, column = block ? ROWS : 1;
                 float* to = c + i * ldc + j;
+                for (long r = ROWS; r < std::min(2 * ROWS, M - i); ++r) __builtin_prefetch(to + r * ldc, 1);
                 if (columns == COLUMNS) {
                     TILES[rows](depth, from, row, column, panel, to, ldc, more);
                     continue;

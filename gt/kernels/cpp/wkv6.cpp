@@ -14,13 +14,25 @@ namespace {
 // Tokens whose states a backward pass keeps while it recomputes them: what fits the second-level cache.
 constexpr long SEGMENT = 16;
 
-// S = diag(decay) S + k v^T
-inline void advance(float* to, const float* from, const float* k, const float* v, const float* decay, long K, long V) {
+// 8 * GROUPS columns of to = diag(decay) from + k v^T; `to` may be `from`.
+template <int GROUPS>
+inline void advance_columns(float* to, const float* from, const float* k, const float* v, const float* decay, long K, long V) {
+    float8 values[GROUPS];
+#pragma GCC unroll 4
+    for (int g = 0; g < GROUPS; ++g) values[g] = load8(v + 8 * g);
     for (long i = 0; i < K; ++i) {
-        const float d = decay[i], ki = k[i];
-#pragma omp simd
-        for (long j = 0; j < V; ++j) to[i * V + j] = d * from[i * V + j] + ki * v[j];
+#pragma GCC unroll 4
+        for (int g = 0; g < GROUPS; ++g)
+            store8(to + i * V + 8 * g, decay[i] * load8(from + i * V + 8 * g) + k[i] * values[g]);
     }
+}
+
+inline void advance(float* to, const float* from, const float* k, const float* v, const float* decay, long K, long V) {
+    long j = 0;
+    for (; j + 32 <= V; j += 32) advance_columns<4>(to + j, from + j, k, v + j, decay, K, V);
+    for (; j + 8 <= V; j += 8) advance_columns<1>(to + j, from + j, k, v + j, decay, K, V);
+    for (; j < V; ++j)
+        for (long i = 0; i < K; ++i) to[i * V + j] = decay[i] * from[i * V + j] + k[i] * v[j];
 }
 
 // 8 * GROUPS columns of one token: y = r S + bonus v, then S advances. The columns of y stay in registers.
@@ -59,21 +71,35 @@ inline void backward_columns(long K, long V, const float* r, const float* k, con
         outs[g] = load8(gy + 8 * g);
         sums[g] = bonus * outs[g];
     }
-    for (long i = 0; i < K; ++i) {
-        float8 k_sum = all8(0), w_sum = all8(0), r_sum = all8(0);
+    for (long first = 0; first < K; first += 8) {
+        float8 k_sums[8], w_sums[8], r_sums[8];
+        const long rows = std::min(8L, K - first);
+        for (long n = 0; n < rows; ++n) {
+            const long i = first + n;
+            float8 k_sum = all8(0), w_sum = all8(0), r_sum = all8(0);
 #pragma GCC unroll 4
-    for (int g = 0; g < GROUPS; ++g) {
-            float* at = G + i * V + 8 * g;
-            const float8 gradient = load8(at), state = load8(S + i * V + 8 * g);
-            k_sum += gradient * values[g];
-            w_sum += gradient * state;
-            r_sum += outs[g] * state;
-            sums[g] += k[i] * gradient;
-            store8(at, decay[i] * gradient + r[i] * outs[g]);
+            for (int g = 0; g < GROUPS; ++g) {
+                float* at = G + i * V + 8 * g;
+                const float8 gradient = load8(at), state = load8(S + i * V + 8 * g);
+                k_sum += gradient * values[g];
+                w_sum += gradient * state;
+                r_sum += outs[g] * state;
+                sums[g] += k[i] * gradient;
+                store8(at, decay[i] * gradient + r[i] * outs[g]);
+            }
+            k_sums[n] = k_sum, w_sums[n] = w_sum, r_sums[n] = r_sum;
         }
-        to_k[i] += sum8(k_sum);
-        to_w[i] += sum8(w_sum);
-        to_r[i] += sum8(r_sum);
+        if (rows == 8) {
+            store8(to_k + first, load8(to_k + first) + sums8(k_sums));
+            store8(to_w + first, load8(to_w + first) + sums8(w_sums));
+            store8(to_r + first, load8(to_r + first) + sums8(r_sums));
+            continue;
+        }
+        for (long n = 0; n < rows; ++n) {
+            to_k[first + n] += sum8(k_sums[n]);
+            to_w[first + n] += sum8(w_sums[n]);
+            to_r[first + n] += sum8(r_sums[n]);
+        }
     }
 #pragma GCC unroll 4
     for (int g = 0; g < GROUPS; ++g) store8(gv + 8 * g, sums[g]);
@@ -86,6 +112,8 @@ extern "C" void wkv6_forward(long B, long T, long H, long K, long V, const float
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (long bh = 0; bh < B * H; ++bh) {
         const long b = bh / H, h = bh % H;
+        if (h == 0)
+            for (const float* one : {r, k, v, w}) ask_for(one + b * T * H * K, T * H * K);
         std::vector<float> decay(K);
         float* S = sT + bh * K * V;
         std::memcpy(S, s0 + bh * K * V, sizeof(float) * K * V);
@@ -123,6 +151,8 @@ extern "C" void wkv6_backward(long B, long T, long H, long K, long V, const floa
         for (long bh = 0; bh < B * H; ++bh) {
             const long b = bh / H, h = bh % H;
             const float* uh = u + h * K;
+            if (h == 0)
+                for (const float* one : {r, k, v, w, gy}) ask_for(one + b * T * H * K, T * H * K);
             const auto advance_at = [&](float* to, const float* from, long t) {
                 const long at = (b * T + t) * H + h;
                 advance(to, from, k + at * K, v + at * V, &decay[t * K], K, V);
@@ -165,11 +195,13 @@ extern "C" void wkv6_backward(long B, long T, long H, long K, long V, const floa
                             *Gij = d[i] * *Gij + rt[i] * gyt[j];
                         }
                     }
+                    float *grt = gr + at * K, *gkt = gk + at * K, *gwt = gw + at * K, *gut = gu + bh * K;
+#pragma omp simd
                     for (long i = 0; i < K; ++i) {
-                        gr[at * K + i] = to_r[i] + uh[i] * kt[i] * gyv;
-                        gk[at * K + i] = to_k[i] + rt[i] * uh[i] * gyv;
-                        gw[at * K + i] = d[i] * to_w[i];
-                        gu[bh * K + i] += rt[i] * kt[i] * gyv;
+                        grt[i] = to_r[i] + uh[i] * kt[i] * gyv;
+                        gkt[i] = to_k[i] + rt[i] * uh[i] * gyv;
+                        gwt[i] = d[i] * to_w[i];
+                        gut[i] += rt[i] * kt[i] * gyv;
                     }
                 }
             }

@@ -21,7 +21,14 @@ from gt.data.corpus import python_reference
 from gt.models.hybrid import HybridLM
 from gt.training.adamw import PlainAdamW
 from gt.training.loop import train
-from gt.training.optim import cosine_schedule, loss_and_gradients, make_optimizer, next_token_loss, train_step
+from gt.training.optim import (
+    clip_gradients,
+    cosine_schedule,
+    loss_and_gradients,
+    make_optimizer,
+    next_token_loss,
+    train_step,
+)
 from gt.training.step import Step
 from gt.training.stream import StreamBatches, TokenStream
 from tests.gt.training.runs import settings, write_prose
@@ -193,6 +200,23 @@ def test_the_optimiser_of_checks_is_the_optimiser_of_training() -> None:
     for a, b in zip(one.parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b)
     PlainAdamW(torch.nn.Linear(2, 2), 1e-2).step()  # without any gradient
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0])
+@pytest.mark.parametrize("of_one", [True, False])
+def test_gradients_are_clipped_as_torch_does_it(of_one: bool, size: float) -> None:
+    model = torch.nn.Linear(400, 300)
+    whole = size * torch.randn(400 * 300 + 300)
+    pieces = [piece if of_one else piece.clone() for piece in whole.split([400 * 300, 300])]
+    for parameter, piece in zip(model.parameters(), pieces, strict=True):
+        parameter.grad = piece.view_as(parameter)
+    other = deepcopy(model)
+    for parameter, piece in zip(other.parameters(), pieces, strict=True):
+        parameter.grad = piece.view_as(parameter).clone()
+    expected = torch.nn.utils.clip_grad_norm_(other.parameters(), 1.0)
+    assert float(clip_gradients(model, 1.0)) == pytest.approx(float(expected), rel=1e-5)
+    for one, two in zip(model.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, two.grad, rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5])
