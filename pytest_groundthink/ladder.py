@@ -39,7 +39,7 @@ class Ladder(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         runs: Of one kind of model, tokenizer and text, with as many tokens or as many for each parameter. Empty where
             the subject itself tells too little. The subject is the first, or where it was trained for longer than all
-            others, another at its scale that is no better.
+            others, or goes on from a run like theirs with other settings, another at its scale that is no better.
         left_out: Other scorecards, each with why.
         kin: Other scales at which weights of this kind of model were judged, rungs or not.
         notes: In what runs that were kept differ from the subject, in a line.
@@ -126,6 +126,40 @@ def build_ladder(
         tokens_within: Share by which tokens, or tokens for each parameter, may differ.
         name: How the others are called where they differ.
     """
+    ladder = _ladder_of(card, others, tokens_within, name)
+    if len(ladder.scales) != 1:
+        return ladder
+    for begun in (other for other in others if _began_as(card, other)):
+        its = _ladder_of(begun, others, tokens_within, name)
+        if len(its.scales) > 1 and its.runs[0].weights == _hash(begun.subject.checkpoint):
+            rung = its.runs[0].point
+            note = (
+                f"the subject began on the text of the ladder's {rung.scale} and was trained on otherwise, on "
+                f"{ladder.runs[0].point.tokens:,} tokens in all for {rung.tokens:,}: the law is the ladder's"
+            )
+            return msgspec.structs.replace(its, notes=(note, *its.notes), stood_in_for=True)
+    return ladder
+
+
+def _began_as(card: Scorecard, other: Scorecard) -> bool:
+    """Whether the subject's training goes on from a run on the other's text, which is at its scale and no better."""
+    (own, _), (its, _) = _run(card), _run(other)
+    before = _training(card).get("hashes_before") or [None]
+    return (
+        own is not None
+        and its is not None
+        and before[0] is not None
+        and before[0] == _training(other).get("hashes")
+        and not _training(other).get("hashes_before")
+        and not any(_unlike_subjects(card, other))
+        and _stands_for(its.point, own.point)
+    )
+
+
+def _ladder_of(
+    card: Scorecard, others: Sequence[Scorecard], tokens_within: float, name: Callable[[Scorecard], str]
+) -> Ladder:
+    """The ladder of runs that were trained as the subject was, but for what grows with the scale."""
     kin = frozenset(
         str(other.subject.scale)
         for other in others
@@ -136,16 +170,17 @@ def build_ladder(
         unused = tuple(f"{short_name(other)}: the subject is no rung" for other in others)
         return Ladder(left_out=unused, kin=kin, lacks=lacks, remedy=remedy)
     kept: list[tuple[Run, Scorecard]] = [(own, card)]
-    left_out: list[str] = []
+    problems: dict[str, list[str]] = {}
     for other in others:
         run, (problem, _) = _run(other)
         if run is not None and run.weights in {known.weights for known, _ in kept}:
             continue
         problem = problem or "; ".join(_unlike(card, other))
         if run is None or problem:
-            left_out.append(f"{short_name(other)}: {problem}")
+            problems.setdefault(problem, []).append(short_name(other))
         else:
             kept.append((run, other))
+    left_out = [f"{', '.join(names)}: {problem}" for problem, names in problems.items()]
     runs, proportional = _same_tokens([run for run, _ in kept], tokens_within)
     notes = []
     if own not in runs:
@@ -244,14 +279,19 @@ def _run(card: Scorecard) -> tuple[Run | None, tuple[str, str]]:
     return Run(point=point, weights=str(checkpoint["sha256"]), seed=_training(card).get("seed")), ("", "")
 
 
-def _unlike(card: Scorecard, other: Scorecard) -> Iterable[str]:
-    """Why two runs are of different recipes; nothing where they are of one."""
+def _unlike_subjects(card: Scorecard, other: Scorecard) -> Iterable[str]:
+    """Why the losses of two runs cannot be compared, however they were trained."""
     if _kind(card) != _kind(other):
         yield f"is a {_kind(other)}, not a {_kind(card)}"
     if _hash(card.subject.tokenizer) is None or _hash(card.subject.tokenizer) != _hash(other.subject.tokenizer):
         yield "another tokenizer"
     if _hash(card.subject.corpus) is None or _hash(card.subject.corpus) != _hash(other.subject.corpus):
         yield "its loss was measured on another text"
+
+
+def _unlike(card: Scorecard, other: Scorecard) -> Iterable[str]:
+    """Why two runs are of different recipes; nothing where they are of one."""
+    yield from _unlike_subjects(card, other)
     own, its = _training(card), _training(other)
     if (own.get("flop") is None) != (its.get("flop") is None):
         known = "the subject's" if its.get("flop") is None else "its"

@@ -9,7 +9,7 @@ import pytest
 from pytest_groundthink.ladder import build_ladder
 from pytest_groundthink.scorecard import Scorecard
 
-from .cards import TOKENS, decision_of, evidence, law_at, said, whole
+from .cards import TOKENS, TRAINING, decision_of, evidence, law_at, said, whole
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 
@@ -135,6 +135,48 @@ def test_no_run_stands_for_a_subject_that_was_trained_for_less_or_is_worse(token
     decision = decision_of(card, others)
     assert decision.outcome == "HOLD"
     assert decision.categories["scaling law fit"].score == 0
+
+
+def trained_on(**changes: Any) -> dict[str, Any]:
+    """The training of a subject that goes on, on another text with other settings, from a run like the ladder's."""
+    before = {"tokens_before": 4 * TOKENS, "hashes_before": [TRAINING["hashes"], {"chat.txt": "cd" * 32}]}
+    return {"hashes": {"talk.txt": "ef" * 32}, "length": 512, **before, **changes}
+
+
+LADDER = ("3.5M", "2M", "1M", "TINY")
+
+
+def test_a_subject_that_goes_on_from_a_run_of_the_ladder_has_its_ladder() -> None:
+    card = whole("3.5M", loss=0.97 * law_at("3.5M"), training=trained_on())
+    ladder = build_ladder(card, [whole(scale) for scale in LADDER], 0.05)
+    assert [run.point.scale for run in ladder.runs] == list(LADDER)
+    assert {run.point.tokens for run in ladder.runs} == {TOKENS}
+    assert ladder.stood_in_for
+    assert "began on the text of the ladder's 3.5M" in ladder.notes[0]
+    assert "500,000,000 tokens in all for 100,000,000" in ladder.notes[0]
+    decision = decision_of(card, [whole(scale) for scale in LADDER])
+    assert decision.categories["scaling law fit"].score == 3
+
+
+@pytest.mark.parametrize(
+    ("factor", "training", "scales"),
+    [
+        (1.03, trained_on(), LADDER),
+        (0.97, trained_on(hashes_before=[{"other.txt": "cd" * 32}]), LADDER),
+        (0.97, trained_on(hashes_before=[]), LADDER),
+        (0.97, trained_on(), LADDER[1:]),
+    ],
+    ids=["worse", "began on another text", "goes on from nothing", "no run at its scale"],
+)
+def test_otherwise_a_subject_of_another_recipe_has_no_ladder(
+    factor: float, training: dict[str, Any], scales: tuple[str, ...]
+) -> None:
+    card = whole("3.5M", loss=factor * law_at("3.5M"), training=training)
+    ladder = build_ladder(card, [whole(scale) for scale in scales], 0.05)
+    assert len(ladder.runs) == 1
+    assert not ladder.stood_in_for
+    (left_out,) = ladder.left_out
+    assert left_out.count("@") == len(scales), "what is left out for one reason is told in one line"
 
 
 def test_the_subject_in_its_own_ladder_counts_once() -> None:
