@@ -158,7 +158,7 @@ def test_the_checkpoint_has_a_baseline_that_was_trained_alike() -> None:
 def test_the_picture_shows_a_decision() -> None:
     root = ET.parse(ROOT / "docs" / "summary.svg").getroot()
     text = " ".join("".join(root.itertext()).replace("\xa0", " ").split())
-    for shown in ("groundthink: GF-MH@3.5M", "C1b-lite", "HOLD", "Blockers", "scaling law fit"):
+    for shown in ("groundthink: GF-MH@3.5M", "C1b-lite", "GO", "Reasons", "scaling law fit"):
         assert shown in text
     assert "http" not in text
     assert str(ROOT) not in text
