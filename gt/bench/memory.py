@@ -31,6 +31,8 @@ _LOGITS = {"native": 1, "reference": 2}  # the loss: in units of the logits: the
 # Both inputs joined 2, their difference 1, a share for each channel 1; the gains' two norms come on top.
 _FUSION = {"gains": 0, "gated": 3, "channel_gated": 4, "concatenated": 2, "weighted": 1, "residual": 1}
 _BLOCK_AT_ONCE = 6  # input, normalised, both mixers' outputs, their sum with the input, that normalised
+_MODEL_AT_ONCE = 5  # what the last block wrote, normalised, its gradient, and gradients of a block's output and input
+HEAD_TOKENS, HEAD_WORDS = 256, 256  # ROWS and WORDS of cpp/model.cpp
 
 
 def predict(
@@ -43,6 +45,8 @@ def predict(
     autocast: bool = False,
     halves: bool = False,
     accumulate: int = 1,
+    whole: bool = False,
+    threads: int = 2,
 ) -> Prediction | None:
     """Memory of a training step with AdamW, from the shapes alone.
 
@@ -77,6 +81,11 @@ def predict(
     * Mamba-2: 5 D + 4 N + H + 1;
     * of both mixers with one gate per position the block is one call: instead of norms 4 C and fusion 6 C + 3.
 
+    Where `whole` holds and such a model's loss is native too, loss and gradients are one call
+    (`gt.kernels.native_model`) and the peak is its backward pass: 3 P + h (P + A' + S' + V') + min(h, threads) X', each
+    of the last four of one half. The work buffer stays from step to step. A' is A with 5 C + 1 at the end of the
+    model, S' the states of one layer, V' the head's logits of up to 256 tokens, X' is X without what the buffer has.
+
     Args:
         config: Configuration of the model.
         batch: Sequences.
@@ -86,6 +95,8 @@ def predict(
         autocast: Whether products are in a lower precision than the parameters: then no mixer runs in one call.
         halves: Whether the step is computed in halves where it can be (`gt.training.optim.add_gradients`, on a CPU).
         accumulate: Calls of this batch size that a step is made of.
+        whole: Whether the step is `gt.training.optim.train_step`, which asks for loss and gradients in one call.
+        threads: Of that call: with one, the halves follow each other.
 
     Returns:
         The prediction, or None for a kind of model that the formula does not cover.
@@ -111,15 +122,21 @@ def predict(
     )
     activations = item * (tokens * (config.num_layers * per_layer + _NORM[norm] * config.hidden_size) + batch * initial)
     logits = item * tokens * config.vocab_size
-    workspace = item * _worked_in(config, batch, length, at_once)
     gradients = 2 if halves and batch > 1 else 1
-    moments = (
-        activations + item * batch * sum(map(prod, shapes.values())) + logits,
-        activations + (_LOGITS[loss] + 1) * logits,
-        activations + gradients * (table + layer) + workspace,
-        activations // config.num_layers + gradients * parameters + workspace,
-        gradients * (parameters + table),
-    )
+    if whole and _block_at_once(config, at_once) and backends.get("cross_entropy") == "native":
+        half = -(-batch // gradients)
+        room, used = model_room(config, half, length), _worked_in(config, half, length, at_once)
+        in_call = gradients * room + min(gradients, threads) * used
+        moments: tuple[int, ...] = (gradients * parameters + item * in_call,)
+    else:
+        workspace = item * (_worked_in(config, batch, length, at_once) + _handed_over(config, batch, length, at_once))
+        moments = (
+            activations + item * batch * sum(map(prod, shapes.values())) + logits,
+            activations + (_LOGITS[loss] + 1) * logits,
+            activations + gradients * (table + layer) + workspace,
+            activations // config.num_layers + gradients * parameters + workspace,
+            gradients * (parameters + table),
+        )
     return Prediction(
         parameters=parameters,
         gradients=parameters,
@@ -130,12 +147,23 @@ def predict(
     )
 
 
+def model_room(config: ModelConfig, batch: int, length: int) -> int:
+    """Numbers in the work buffer of a model in one call, for the sequences that one part of it computes.
+
+    As `gt.kernels.native_model` hands it to `run_part` of `cpp/model.cpp`, without a row of the width for each thread.
+    """
+    C, L, V, tokens = config.hidden_size, config.num_layers, config.vocab_size, batch * length
+    states = {name: prod(shape[1:]) for name, shape in state_shapes(config).items()}
+    per_layer = tokens * _kept_per_token(config, "native", set(OPS)) + batch * states["mamba_conv"]
+    head = min(tokens, HEAD_TOKENS) * (V + -(-V // HEAD_WORDS) + 3)
+    return L * per_layer + tokens * (_MODEL_AT_ONCE * C + 1) + batch * sum(states.values()) + head
+
+
 def _worked_in(config: ModelConfig, batch: int, length: int, at_once: Collection[str]) -> int:
     """Numbers that a mixer or a block in one call holds beside what is kept, during its backward pass.
 
     Counted from the buffers of `gt/kernels/cpp/layers.cpp` and of the product that copies the most, for the mixer that
-    takes more (they take turns), and the gradients of its input, output and states. What grows with threads alone (a
-    few states) is left out.
+    takes more (they take turns). What grows with threads alone (a few states) is left out.
     """
     C, D, N, heads, channels = config.hidden_size, config.d_inner, config.d_state, config.mamba_heads, config.conv_dim
     tokens, projected = batch * length, config.d_inner + config.conv_dim + config.mamba_heads
@@ -147,11 +175,18 @@ def _worked_in(config: ModelConfig, batch: int, length: int, at_once: Collection
     }
     if not at_once:
         return 0
-    states = sum(prod(shape[1:]) for name, shape in state_shapes(config).items() if name.partition("_")[0] in at_once)
-    numbers = max(needs[mixer] for mixer in at_once) + tokens * 2 * C + batch * states
+    numbers = max(needs[mixer] for mixer in at_once)
     if _block_at_once(config, at_once):
         numbers += tokens * (5 * C + config.ffn_expand * C + 1)
     return numbers
+
+
+def _handed_over(config: ModelConfig, batch: int, length: int, at_once: Collection[str]) -> int:
+    """Numbers in the gradients of input, output and states that autograd holds around such a call."""
+    if not at_once:
+        return 0
+    states = sum(prod(shape[1:]) for name, shape in state_shapes(config).items() if name.partition("_")[0] in at_once)
+    return 2 * batch * length * config.hidden_size + batch * states
 
 
 def _block_at_once(config: ModelConfig, at_once: Collection[str]) -> bool:

@@ -147,7 +147,16 @@ class _Run:
     def _memory(self, subject: Subject, batch: int, length: int) -> Memory:
         backends = {op: resolve(op, self.device.type).backend.name for op in BACKENDS}
         halves = self.device.type == "cpu"
-        predicted = predict(subject.plan.config, batch, length, self.config.dtype, backends, halves=halves)
+        predicted = predict(
+            subject.plan.config,
+            batch,
+            length,
+            self.config.dtype,
+            backends,
+            halves=halves,
+            whole=True,
+            threads=torch.get_num_threads(),
+        )
         unfit = too_large(predicted.peak if predicted else None, self._available())
         if unfit or "B2" not in self.config.chosen:
             return Memory(predicted=predicted, reason=unfit or "")

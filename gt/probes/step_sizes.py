@@ -117,7 +117,8 @@ def peak_of_step(subject: Subject, kind: Kind, batch: int, length: int) -> int:
     halves = subject.device.type == "cpu"
     if isinstance(kind, ModelConfig):
         backends = {op: resolve(op, subject.device.type).backend.name for op in BACKENDS}
-        found = predict(kind, batch, length, "float32", backends, halves=halves)
+        threads = torch.get_num_threads()
+        found = predict(kind, batch, length, "float32", backends, halves=halves, whole=True, threads=threads)
         if found is not None:
             return found.peak
     model = subject.build_as(kind)

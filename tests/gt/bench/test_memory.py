@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from gt import registry
-from gt.bench.memory import HEADROOM, OPS, available_memory, predict, too_large
+from gt.bench.memory import HEAD_TOKENS, HEAD_WORDS, HEADROOM, OPS, available_memory, model_room, predict, too_large
 from gt.bench.peak import PeakError, PeakRequest, measure
 from gt.bench.record import Prediction
-from gt.kernels import BACKENDS, native_step, resolve
+from gt.kernels import BACKENDS, native_layers, native_model, native_step, resolve
 from gt.models.config import state_size
 from gt.models.hybrid import HybridLM
 from gt.subject import SubjectRequest
@@ -113,6 +113,38 @@ def test_the_peak_is_the_largest_of_its_moments() -> None:
     assert beyond_the_model(1, 1, accumulate=2)[0] == peak + found.parameters, "and gradients of the call before"
 
 
+@pytest.mark.parametrize("batch", [1, 5])
+def test_the_buffer_of_a_whole_model_is_the_one_that_it_is_given(batch: int) -> None:
+    assert (HEAD_TOKENS, HEAD_WORDS) == (native_model.HEAD_TOKENS, native_model.HEAD_WORDS)
+    config = registry.resolve("GF-MH@TINY").config(515)
+    C, threads = config.hidden_size, 3
+    alike = native_layers.alike(HybridLM(config).blocks, C)
+    assert alike is not None
+    _, given = native_model._room(batch, 64, C, config.num_layers, config.vocab_size, threads, *alike[0])
+    assert model_room(config, batch, 64) == given - threads * C
+
+
+def test_a_whole_model_in_one_call_has_moments_of_its_own_only_where_it_is_one() -> None:
+    config = registry.resolve("GF-MH@TINY").config(512)
+    native = dict.fromkeys(BACKENDS, "native")
+
+    def peak(backends: dict[str, str], batch: int = 5, **options: Any) -> int:
+        found = predict(config, batch, 64, backends=backends, **options)
+        assert found is not None
+        return found.peak
+
+    parameters = predict(config, 1, 1).parameters  # type: ignore[union-attr]  # the formula covers it
+    assert peak(native, whole=True) != peak(native)
+    assert peak(native, 6, halves=True, whole=True) == peak(native, 5, halves=True, whole=True), "of 5 a half has 3"
+    one = peak(native, 3, whole=True) - 3 * parameters
+    assert peak(native, 6, halves=True, whole=True) == 3 * parameters + 2 * one, "each half has gradients of its own"
+    assert peak(native, 6, halves=True, whole=True, threads=1) < peak(native, 6, halves=True, whole=True)
+    for missing in ("wkv6", "cross_entropy"):
+        apart = native | {missing: "reference"}
+        assert peak(apart, whole=True) == peak(apart)
+    assert peak(native, autocast=True, whole=True) == peak(native, autocast=True)
+
+
 def test_prediction_grows_with_batch_length_vocabulary_and_precision() -> None:
     def peak(batch: int = 2, length: int = 32, vocab_size: int = 512, dtype: str = "float32") -> int:
         found = predict(registry.resolve("GF@TINY").config(vocab_size), batch, length, dtype)
@@ -140,7 +172,7 @@ def test_measured_memory_follows_the_prediction(changes: dict[str, int], batch: 
     subject = SubjectRequest(model="GF@TINY", device="cpu")
     grown = measure(PeakRequest(subject=subject, batch=batch, length=64, threads=1, config=config), "cpu").growth
     backends = {op: resolve(op, "cpu").backend.name for op in BACKENDS}
-    predicted = predict(config, batch, 64, backends=backends, halves=True)
+    predicted = predict(config, batch, 64, backends=backends, halves=True, whole=True, threads=1)
     assert predicted is not None
     print(f"{grown / MIB:.1f} MiB, {grown / predicted.peak:.3f} of what was predicted")
     assert grown == pytest.approx(predicted.peak, rel=MEASURED_WITHIN)
