@@ -72,6 +72,14 @@ def all_variants(K: int) -> Iterator[Variant]:
     for C, warps in ((16, 1), (16, 2), (32, 1), (32, 2), (32, 4), (32, 8), (64, 4), (64, 8)):
         yield sizes("gentle outputs", C=C, num_warps=warps)
         yield sizes("gentle gradients", C=C, num_warps=warps)
+    # Fewer registers a thread: more programs at once.
+    for warps, registers in ((1, 168), (2, 168), (2, 128), (2, 96), (2, 80), (4, 96), (4, 80)):
+        yield sizes("gentle outputs", C=32, num_warps=warps, maxnreg=registers)
+    for warps, registers in ((2, 168), (2, 128), (4, 168), (4, 128), (8, 128), (8, 96)):
+        yield sizes("gentle gradients", C=32, num_warps=warps, maxnreg=registers)
+    for warps, registers in ((1, 168), (1, 128), (2, 128), (2, 96)):
+        yield sizes("gentle outputs", C=16, num_warps=warps, maxnreg=registers)
+        yield sizes("gentle gradients", C=16, num_warps=warps, maxnreg=registers)
     for kernel in ("outputs", "gradients"):
         for group, warps in ((1, 1), (1, 2), (1, 4), (4, 2), (8, 1), (8, 2), (8, 4)):
             for left in (0, 1) if group > 1 else (1,):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
+from triton.language.extra.cuda import libdevice
 
 from gt.kernels.wkv6_kernels import _SIZES, _load, _masked_sums, _store
 
@@ -18,6 +19,8 @@ from gt.kernels.wkv6_kernels import _SIZES, _load, _masked_sums, _store
 _GENTLE = tl.constexpr(-144.0)
 # exp(-24) is 4e-11 of what a token forgets, below the rounding of fp32; one such token must not fill a chunk's range.
 _FORGOTTEN = tl.constexpr(-24.0)
+# Decays are powers of 2, of libdevice: the instruction alone, without care for numbers below 1e-38.
+_LOG2_E = tl.constexpr(1.4426950408889634)
 
 
 @triton.jit
@@ -29,9 +32,10 @@ def _tile(ptr, row, column, rows, columns, stride):
 
 @triton.jit
 def _decays(w_ptr, row, column, rows, columns, stride, PARTS: tl.constexpr):
-    """Log-decays before every token relative to half of the chunk's, of every token, and half of the chunk's."""
+    """Logarithms to base 2 of decays: before tokens relative to half of the chunk, of tokens, of that half."""
     w = _load(w_ptr, row, column, rows, columns, stride)
     w = tl.where(w < _FORGOTTEN, _FORGOTTEN, w)  # written so that NaN stays NaN
+    w *= _LOG2_E
     half = 0.5 * tl.sum(w, axis=0)
     before = _masked_sums(row[None, :] < row[:, None], w, PARTS)
     return before - half[None, :], w, half
@@ -52,18 +56,18 @@ def outputs_kernel(
     row, channel, value = tl.arange(0, C), tl.arange(0, BK), tl.arange(0, BV)
     query, key = row[:, None], row[None, :]
     centred, w, half = _decays(w_ptr + token * K, row, channel, rows, K, H * K, PARTS)
-    tl.store(done_ptr + chunk, tl.min((2.0 * half >= _GENTLE).to(tl.int32), axis=0))
+    tl.store(done_ptr + chunk, tl.min((2.0 * half >= _GENTLE * _LOG2_E).to(tl.int32), axis=0))
     r = _load(r_ptr + token * K, row, channel, rows, K, H * K)
     k = _load(k_ptr + token * K, row, channel, rows, K, H * K)
     u = tl.load(u_ptr + bh % H * K + channel, mask=channel < K, other=0.0).to(tl.float32)
     bonus = tl.sum(r * u[None, :] * k, axis=1)
-    queries = r * tl.exp(centred)
-    keys = k * tl.exp(-centred - w)
+    queries = r * libdevice.exp2(centred)
+    keys = k * libdevice.exp2(-centred - w)
     scores = tl.dot(queries.to(tl.bfloat16), tl.trans(keys.to(tl.bfloat16)))
     scores = tl.where(key < query, scores, tl.where(key == query, bonus[:, None], 0.0)).to(tl.bfloat16)
     state = _tile(starts_ptr + (bh * N + n) * K * V, channel, value, K, V, V)
     v = _tile(v_ptr + token * V, row, value, rows, V, H * V)
-    y = tl.dot((queries * tl.exp(half)[None, :]).to(tl.bfloat16), state)
+    y = tl.dot((queries * libdevice.exp2(half)[None, :]).to(tl.bfloat16), state)
     y = tl.dot(scores, v, y)
     _store(y_ptr + token * V, y, row, value, rows, V, H * V)
     if SAVE:
@@ -102,14 +106,14 @@ def gradients_kernel(
     k = _load(k_ptr + token * K, row, channel, rows, K, H * K)
     u = tl.load(u_ptr + bh % H * K + channel, mask=channel < K, other=0.0).to(tl.float32)[None, :]
     tl.store(gu_ptr + (bh * N + n) * K + channel, tl.sum(gbonus * r * k, axis=0), mask=channel < K)
-    r_decay, k_decay = tl.exp(centred), tl.exp(-centred - w)
+    r_decay, k_decay = libdevice.exp2(centred), libdevice.exp2(-centred - w)
     # Rounded once: what pairs give to the gradient of w is a difference, in which they must cancel.
     queries, keys = (r * r_decay).to(tl.bfloat16), (k * k_decay).to(tl.bfloat16)
-    rest = tl.exp(half)[None, :]
+    rest = libdevice.exp2(half)[None, :]
     gkeys *= rest
     gv = tl.dot((keys.to(tl.float32) * rest).to(tl.bfloat16), gend, gv)
     _store(gv_ptr + token * V, gv, row, value, rows, V, H * V)
-    through = through * tl.exp(2.0 * half) + tl.sum(keys.to(tl.float32) * gkeys, axis=0)
+    through = through * libdevice.exp2(2.0 * half) + tl.sum(keys.to(tl.float32) * gkeys, axis=0)
     gqueries = tl.dot(lower, keys, gqueries * rest)
     _store(gr_ptr + token * K, gqueries * r_decay + gbonus * u * k, row, channel, rows, K, H * K)
     gkeys = tl.dot(upper, queries, gkeys)

@@ -75,8 +75,15 @@ def _launch(K: int, V: int, dtype: torch.dtype) -> _Launch:
     inside["GROUP"] = GROUP if fast else 1
     outputs = {**inside, "num_warps": (1 if small else 2) if fast else 4}
     gradients = {**inside, "num_warps": 2 if fast and small else 4}
-    gentle = {**sizes, "BK": _padded(K), "num_warps": 2 if small else 4, "num_stages": 1} if fast else None
-    return _Launch(states, walk, outputs, gradients, gentle, gentle)
+    if not fast:
+        return _Launch(states, walk, outputs, gradients, None, None)
+    gentle = {**sizes, "BK": _padded(K), "num_stages": 1}
+    gentle_outputs = {**gentle, "num_warps": 2 if small else 4, "maxnreg": 96}
+    # With fewer registers than it would take, twice as many programs wait for each other's memory.
+    gentle_gradients = (
+        {**gentle, "num_warps": 2, "maxnreg": 255} if small else {**gentle, "num_warps": 8, "maxnreg": 128}
+    )
+    return _Launch(states, walk, outputs, gradients, gentle_outputs, gentle_gradients)
 
 
 def _states(
