@@ -1,6 +1,6 @@
 """WKV6 on a GPU: the whole op beside fla's and its floor, its errors, and every kernel at several launch sizes.
 
-    python benchmarks/wkv6.py [--seconds 120] [--workers 12] [--only errors op kernels fla long] [--json FILE]
+    python benchmarks/wkv6.py [--seconds 120] [--only errors op parts kernels fla] [--json FILE]
 
 Everything is timed as replays of CUDA graphs, medians with quartiles. What fails to compile is named and left out, and
 nothing is begun once the time is up. Launch sizes are compiled by several processes first.
@@ -9,8 +9,10 @@ nothing is begun once the time is up. Launch sizes are compiled by several proce
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import multiprocessing
+import os
 import statistics
 import sys
 import time
@@ -28,9 +30,11 @@ from gt.kernels import wkv6_chunked, wkv6_triton
 
 NAMES = ("y", "r", "k", "v", "w", "u")
 LAUNCHES = 10  # of a kernel in one graph
-SECTIONS = ("errors", "op", "kernels", "fla", "long")
-# Log-decays are -exp(uniform): as in `kernels.py`, and as strong as in a trained model.
-DECAYS = {"usual": (-6.0, 1.0), "strong": (-8.0, 4.8)}
+COMPILING = 60.0  # seconds for all launch sizes together
+SECTIONS = ("errors", "op", "parts", "kernels", "fla")
+# Log-decays: as in `kernels.py`; with one channel at -8 in as many chunks as decay much in a trained model (11% of 32
+# tokens and a head of the shipped GF-MH@3.5M); so strong that every chunk decays much.
+DECAYS = ("usual", "trained", "strong")
 
 
 class Variant(NamedTuple):
@@ -43,14 +47,7 @@ class Variant(NamedTuple):
         return " ".join(f"{name}={value}" for name, value in self.config)
 
 
-def variants(K: int, long: bool) -> Iterator[Variant]:
-    """Launch sizes worth trying for heads of K: with chunks of 64, or with shorter ones."""
-    for variant in all_variants(K):
-        if (dict(variant.config)["C"] > 32) == long:
-            yield variant
-
-
-def all_variants(K: int) -> Iterator[Variant]:
+def variants(K: int) -> Iterator[Variant]:
     """Launch sizes worth trying for heads of K."""
 
     def sizes(kernel: str, **config: Any) -> Variant:
@@ -58,32 +55,26 @@ def all_variants(K: int) -> Iterator[Variant]:
 
     for kernel in ("walk", "walk back"):
         for C, BK, warps, stages in (
-            (32, 16, 1, 3), (32, 16, 2, 3), (32, 16, 4, 3), (32, 16, 2, 2), (32, 16, 2, 4), (32, 32, 1, 3),
-            (32, 32, 2, 3), (32, 32, 4, 3), (32, 32, 4, 2), (32, 64, 4, 3), (64, 16, 2, 3), (64, 16, 4, 3),
-            (64, 32, 4, 3), (16, 16, 1, 4), (16, 16, 2, 4),
+            (32, 16, 1, 3), (32, 16, 2, 3), (32, 16, 2, 4), (32, 16, 4, 3), (32, 32, 2, 3), (32, 32, 4, 3),
         ):  # fmt: skip
-            if BK <= K:
-                yield sizes(kernel, C=C, BK=BK, num_warps=warps, STAGES=stages)
-    for C, BK, warps in ((32, 16, 1), (32, 16, 2), (32, 32, 1), (32, 32, 2), (32, 32, 4), (32, 64, 4), (64, 32, 4)):
-        if BK <= K:
-            yield sizes("updates", C=C, BK=BK, num_warps=warps)
-    for stages in (4, 8):
-        yield sizes("scan", C=32, STAGES=stages)
-    for C, warps in ((16, 1), (16, 2), (32, 1), (32, 2), (32, 4), (32, 8), (64, 4), (64, 8)):
-        yield sizes("gentle outputs", C=C, num_warps=warps)
-        yield sizes("gentle gradients", C=C, num_warps=warps)
-    # Fewer registers a thread: more programs at once.
-    for warps, registers in ((1, 168), (2, 168), (2, 128), (2, 96), (2, 80), (4, 96), (4, 80)):
-        yield sizes("gentle outputs", C=32, num_warps=warps, maxnreg=registers)
-    for warps, registers in ((2, 168), (2, 128), (4, 168), (4, 128), (8, 128), (8, 96)):
-        yield sizes("gentle gradients", C=32, num_warps=warps, maxnreg=registers)
-    for warps, registers in ((1, 168), (1, 128), (2, 128), (2, 96)):
-        yield sizes("gentle outputs", C=16, num_warps=warps, maxnreg=registers)
-        yield sizes("gentle gradients", C=16, num_warps=warps, maxnreg=registers)
+            yield sizes(kernel, C=C, BK=BK, num_warps=warps, STAGES=stages)
+    for BK, warps in ((16, 1), (16, 2), (32, 1), (32, 2), (32, 4)):
+        yield sizes("updates", C=32, BK=BK, num_warps=warps)
+    yield sizes("scan", C=32, STAGES=8)
+    for C, warps, registers in (
+        (32, 1, 255), (32, 2, 168), (32, 2, 128), (32, 2, 96), (32, 4, 128), (32, 4, 96), (16, 1, 168), (16, 1, 128),
+        (64, 4, 168), (64, 8, 128),
+    ):  # fmt: skip
+        yield sizes("gentle outputs", C=C, num_warps=warps, maxnreg=registers)
+    for C, warps, registers in (
+        (32, 1, 255), (32, 2, 255), (32, 2, 168), (32, 4, 255), (32, 4, 168), (32, 4, 128), (32, 8, 128), (16, 1, 255),
+        (16, 2, 168), (64, 8, 255),
+    ):  # fmt: skip
+        yield sizes("gentle gradients", C=C, num_warps=warps, maxnreg=registers)
     for kernel in ("outputs", "gradients"):
-        for group, warps in ((1, 1), (1, 2), (1, 4), (4, 2), (8, 1), (8, 2), (8, 4)):
-            for left in (0, 1) if group > 1 else (1,):
-                yield sizes(kernel, C=32, num_warps=warps, GROUP=group, left=left)
+        for warps in (1, 2) if kernel == "outputs" else (2, 4):
+            for left in (0.0, 0.1, 1.0):
+                yield sizes(kernel, C=32, num_warps=warps, left=left)
 
 
 class Buffers:
@@ -103,7 +94,8 @@ class Buffers:
         self.decays = -torch.rand(B, H, self.N, K, device="cuda")
         self.gu = torch.empty(B, H, self.N, K, device="cuda")
         self.last = torch.empty(B, H, K, V, device="cuda")
-        self.done = torch.zeros(B * H * self.N, device="cuda", dtype=torch.int32)
+        self.done = torch.ones(B * H * self.N, device="cuda", dtype=torch.int32)
+        self.left = torch.zeros(1 + B * H * self.N, device="cuda", dtype=torch.int32)
 
     def launch(self, variant: Variant) -> Callable[[], Any]:
         """One launch of a variant."""
@@ -115,7 +107,7 @@ class Buffers:
         B, T, H, K, V = (self.shape[letter] for letter in "BTHKV")
         N, chunks = self.N, B * H * self.N
         config = dict(variant.config)
-        left = config.pop("left", 1)
+        share = config.pop("left", 1.0)
         sizes: dict[str, Any] = {"K": K, "V": V, "BV": wkv6_triton._padded(V), "PARTS": 2, **config}
         products = {"DTYPE": tl.bfloat16, "PRECISION": "tf32"}
         inputs = (self.r, self.k, self.v, self.w, self.u, self.starts, self.scores)
@@ -143,18 +135,17 @@ class Buffers:
                 return lambda: exact.scan_kernel[(B * H * -(-K // BK),)](*tensors, **scan)
             case "gentle outputs":
                 sizes |= {"BK": wkv6_triton._padded(K), "num_stages": 1, "SAVE": True}
-                return lambda: gentle.outputs_kernel[(chunks,)](*inputs, self.y, self.done, T, H, N, **sizes)
+                return lambda: gentle.outputs_kernel[(chunks,)](*inputs, self.y, self.done, self.left, T, H, N, **sizes)
             case "gentle gradients":
                 sizes |= {"BK": wkv6_triton._padded(K), "num_stages": 1}
-                return lambda: gentle.gradients_kernel[(chunks,)](*inputs, *gradients, T, H, N, **sizes)
-        done = torch.full_like(self.done, 0 if left else 1)
+                return lambda: gentle.gradients_kernel[(chunks,)](*inputs, *gradients, self.done, T, H, N, **sizes)
+        left = torch.randperm(chunks, device="cuda", dtype=torch.int32)
+        left = torch.cat([torch.full_like(left[:1], int(share * chunks)), left])
         sizes |= {"BK": wkv6_triton._padded(K), "LEVELS": self.C.bit_length() - 1, "num_stages": 1, **products}
-        grid = -(-chunks // sizes["GROUP"])
+        grid = min(chunks, wkv6_triton.SHARERS)
         if variant.kernel == "outputs":
-            tensors = (*inputs, self.y, done, T, H, N, chunks)
-            return lambda: exact.outputs_kernel[(grid,)](*tensors, SAVE=True, **sizes)
-        tensors = (*inputs, *gradients, done, T, H, N, chunks)
-        return lambda: exact.gradients_kernel[(grid,)](*tensors, **sizes)
+            return lambda: exact.outputs_kernel[(grid,)](*inputs, self.y, left, T, H, N, SAVE=True, **sizes)
+        return lambda: exact.gradients_kernel[(grid,)](*inputs, *gradients, left, T, H, N, **sizes)
 
 
 def compile_variant(task: tuple[int, Variant]) -> str | None:
@@ -202,14 +193,7 @@ def plan(walks: int | None = None, gentle: bool = True) -> Iterator[None]:
     launch, kept = wkv6_triton._launch, wkv6_triton.WALKS
 
     def exact(*sizes: Any) -> Any:
-        usual = launch(*sizes)
-        alone = {"GROUP": 1}
-        return usual._replace(
-            gentle_outputs=None,
-            gentle_gradients=None,
-            outputs=usual.outputs | alone,
-            gradients=usual.gradients | alone,
-        )
+        return launch(*sizes)._replace(gentle_outputs=None, gentle_gradients=None)
 
     if not gentle:
         wkv6_triton._launch = exact  # type: ignore[assignment]
@@ -219,6 +203,17 @@ def plan(walks: int | None = None, gentle: bool = True) -> Iterator[None]:
         yield
     finally:
         wkv6_triton._launch, wkv6_triton.WALKS = launch, kept
+
+
+def with_decays(inputs: list[Tensor], decays: str) -> list[Tensor]:
+    """The same inputs, with other log-decays."""
+    w = inputs[3].clone()
+    if decays == "trained":
+        chosen = torch.rand(w.shape[0], w.shape[1] // 32, w.shape[2], device=w.device) < 0.11
+        w[..., 0] = torch.where(chosen.repeat_interleave(32, 1), -8.0, w[..., 0])
+    if decays == "strong":
+        w = -torch.exp(torch.empty_like(w).uniform_(-8.0, 4.8))
+    return [*inputs[:3], w, *inputs[4:]]
 
 
 def fla() -> Callable[..., Tensor]:
@@ -240,13 +235,10 @@ def results(run: Callable[..., Tensor], inputs: list[Tensor], gy: Tensor) -> lis
     return [y.detach(), *torch.autograd.grad(y, leaves, gy.to(y.dtype))]
 
 
-def errors(
-    shape: dict[str, int], decays: tuple[float, float], runs: dict[str, Callable[..., Tensor]]
-) -> dict[str, Any]:
+def errors(shape: dict[str, int], decays: str, runs: dict[str, Callable[..., Tensor]]) -> dict[str, Any]:
     """Errors against fp64 of what bf16 holds: the largest, and the root of the mean square, relative to the same."""
     small = {**shape, "B": 2, "T": 1024}
-    inputs = inputs_of("wkv6", small, "cuda")
-    inputs[3] = -torch.exp(torch.empty_like(inputs[3]).uniform_(*decays))
+    inputs = with_decays(inputs_of("wkv6", small, "cuda"), decays)
     gy = torch.randn_like(inputs[2])
     wanted = results(lambda *t: wkv6_chunked.wkv6(*t)[0], [t.double() for t in inputs], gy.double())
     found = {}
@@ -257,7 +249,8 @@ def errors(
         square = [float(error.norm() / w.norm()) for error, w in pairs]
         found[name] = {"largest": dict(zip(NAMES, largest, strict=True)), "rms": dict(zip(NAMES, square, strict=True))}
         for what, values in found[name].items():
-            print(f"  {name:12} {what:8}", " ".join(f"{n} {e:.1e}" for n, e in values.items()), flush=True)
+            listed = " ".join(f"{n} {e:.1e}" for n, e in values.items())
+            print(f"errors K{shape['K']} {decays:8} {name:5} {what:8} {listed}", flush=True)
     return found
 
 
@@ -265,7 +258,6 @@ def main() -> None:
     """Run the sections in turn until the time is up, print as it goes, and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=120.0, help="nothing is begun after this long (default: 120)")
-    parser.add_argument("--workers", type=int, default=12, help="processes that compile (default: 12)")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--rounds", type=int, default=30, help="timed steps of the whole op (default: 30)")
     parser.add_argument("--json", type=Path, help="where figures go; nowhere by default")
@@ -302,14 +294,11 @@ def main() -> None:
         print(shape, f"floor {floor(shape) / 1e6:.0f} MB = {floor(shape) / rate * 1e3:.4f} ms", flush=True)
 
     def all_errors(runs: dict[str, Callable[..., Tensor]]) -> None:
-        for shape in shapes[:2]:
-            for name, decays in DECAYS.items():
-                print(f"errors K{shape['K']} {name} decays", flush=True)
-                keep(what="errors", shape=shape, decays=name, found=errors(shape, decays, runs))
+        for shape, decays in itertools.product(shapes[:2], DECAYS):
+            keep(what="errors", shape=shape, decays=decays, found=errors(shape, decays, runs))
 
     def whole(shape: dict[str, int], steps: dict[str, Any], decays: str, rounds: int) -> None:
-        inputs = inputs_of("wkv6", shape, "cuda")
-        inputs[3] = -torch.exp(torch.empty_like(inputs[3]).uniform_(*DECAYS[decays]))
+        inputs = with_decays(inputs_of("wkv6", shape, "cuda"), decays)
         replays = {}
         for name, (run, choice) in steps.items():
             with plan(**choice):
@@ -321,11 +310,8 @@ def main() -> None:
         least = floor(shape) / rate * 1e3
         for name, values in times.items():
             found = summary(values)
-            print(
-                f"  {name:22} {found['median']:.4f} ms ({found['low']:.4f} to {found['high']:.4f}), "
-                f"{found['median'] / least:.1f} times the floor",
-                flush=True,
-            )
+            spread = f"{found['low']:.4f} to {found['high']:.4f}"
+            print(f"  {name:22} {found['median']:.4f} ms ({spread}), {found['median'] / least:.1f} floors", flush=True)
             keep(what="forward and backward", shape=shape, decays=decays, name=name, floor=least, **found)
 
     choices: dict[str, Any] = {
@@ -337,30 +323,49 @@ def main() -> None:
     if "errors" in chosen.only:
         attempt("errors", lambda: all_errors({"ours": ours}))
     if "op" in chosen.only:
+        for shape, decays in itertools.product(shapes, DECAYS):
+            print("forward and backward", shape, decays, flush=True)
+            attempt("the op", lambda shape=shape, decays=decays: whole(shape, choices, decays, chosen.rounds))  # type: ignore[misc]
+    if "parts" in chosen.only:
         for shape in shapes:
-            for decays in DECAYS:
-                print("forward and backward", shape, decays, flush=True)
-                attempt("the op", lambda shape=shape, decays=decays: whole(shape, choices, decays, chosen.rounds))  # type: ignore[misc]
+            attempt("parts", lambda shape=shape: parts(shape))  # type: ignore[misc]
     if "kernels" in chosen.only and not late("kernels"):
-        sweep(shapes, False, chosen.workers, late, keep)
+        sweep(shapes, late, keep)
     if "fla" in chosen.only:
         for shape in shapes:
             both = {"ours": (ours, {}), "fla": (lambda *inputs: fla()(*inputs), {})}
             print("beside fla", shape, flush=True)
             attempt("fla", lambda shape=shape, both=both: whole(shape, both, "usual", chosen.rounds))  # type: ignore[misc]
         attempt("fla", lambda: all_errors({"ours": ours, "fla": lambda *inputs: fla()(*inputs)}))
-    if "long" in chosen.only and not late("long"):  # last: an illegal access would end the process
-        sweep(shapes, True, chosen.workers, late, keep)
 
 
-def sweep(
-    shapes: list[dict[str, int]], long: bool, workers: int, late: Callable[[str], bool], keep: Callable[..., None]
-) -> None:
+def parts(shape: dict[str, int]) -> None:
+    """Print what each kernel of a step takes, by the profiler."""
+    step = step_of(ours, inputs_of("wkv6", shape, "cuda"))
+    for _ in range(3):
+        step()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        for _ in range(10):
+            step()
+        torch.cuda.synchronize()
+    print("parts", shape, flush=True)
+    for event in profile.key_averages():
+        microseconds = event.device_time_total / event.count
+        print(f"  {event.key[:60]:60} {event.count / 10:.0f} x {microseconds:.1f} us", flush=True)
+
+
+def sweep(shapes: list[dict[str, int]], late: Callable[[str], bool], keep: Callable[..., None]) -> None:
     """Compile every variant, time it at every shape, and name the best of each kernel and chunk length."""
-    tasks = [(K, variant) for K in sorted({shape["K"] for shape in shapes}) for variant in variants(K, long)]
+    tasks = [(K, variant) for K in sorted({shape["K"] for shape in shapes}) for variant in variants(K)]
     started = time.perf_counter()
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        why = dict(zip(tasks, pool.map(compile_variant, tasks, chunksize=1), strict=True))
+    why: dict[tuple[int, Variant], str | None] = {}
+    with multiprocessing.get_context("spawn").Pool(min(12, os.cpu_count() or 1)) as pool:
+        pending = {task: pool.apply_async(compile_variant, (task,)) for task in tasks}
+        for task, result in pending.items():
+            try:
+                why[task] = result.get(timeout=max(1.0, COMPILING - (time.perf_counter() - started)))
+            except multiprocessing.TimeoutError:
+                why[task] = "compiling takes too long"
     print(f"{len(tasks)} variants compiled in {time.perf_counter() - started:.0f} s", flush=True)
     for (K, variant), reason in why.items():
         if reason is not None:
@@ -369,7 +374,7 @@ def sweep(
         print("kernels", shape, flush=True)
         buffers: dict[int, Buffers] = {}
         best: dict[tuple[str, int], tuple[float, Variant]] = {}
-        for variant in variants(shape["K"], long):
+        for variant in variants(shape["K"]):
             if why[shape["K"], variant] is not None:
                 continue
             if late(f"{variant.kernel} {variant}"):
@@ -384,7 +389,7 @@ def sweep(
                 continue
             print(f"  {variant.kernel:18} {variant!s:44} {found['median'] * 1e3:7.1f} us", flush=True)
             keep(what="kernel", shape=shape, kernel=variant.kernel, config=config, **found)
-            group = f"{variant.kernel}{'' if config.get('left', 1) else ', nothing left'}", config["C"]
+            group = f"{variant.kernel}{config.get('left', '')}", config["C"]
             if group not in best or found["median"] < best[group][0]:
                 best[group] = found["median"], variant
         for (kernel, _), (median, variant) in sorted(best.items()):

@@ -213,32 +213,28 @@ def _outputs(
         _store(scores_ptr + (bh * N + n) * C * C, scores, row, row, C, C, C)
 
 
-@triton.jit(do_not_specialize=(*_SIZES, "chunks"))
+@triton.jit(do_not_specialize=_SIZES)
 def outputs_kernel(
-    r_ptr, k_ptr, v_ptr, w_ptr, u_ptr, starts_ptr, scores_ptr, y_ptr, done_ptr, T, H, N, chunks,
+    r_ptr, k_ptr, v_ptr, w_ptr, u_ptr, starts_ptr, scores_ptr, y_ptr, left_ptr, T, H, N,
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, LEVELS: tl.constexpr,
     SAVE: tl.constexpr, DTYPE: tl.constexpr, PRECISION: tl.constexpr, PARTS: tl.constexpr,
-    GROUP: tl.constexpr,
 ):  # fmt: skip
     """Outputs of one chunk and head per program: from the state at its start, and from the tokens inside it.
 
-    With GROUP > 1, of those of GROUP chunks that `done` does not name.
+    Where `left` is given, of the chunks that it lists after their number: programs share them.
     """
-    first = tl.program_id(0) * GROUP
-    if GROUP == 1:
+    if left_ptr is None:
         _outputs(
-            first, r_ptr, k_ptr, v_ptr, w_ptr, u_ptr, starts_ptr, scores_ptr, y_ptr, T, H, N, K, V, C, BK, BV,
-            LEVELS, SAVE, DTYPE, PRECISION, PARTS,
+            tl.program_id(0), r_ptr, k_ptr, v_ptr, w_ptr, u_ptr, starts_ptr, scores_ptr, y_ptr, T, H, N, K, V, C, BK,
+            BV, LEVELS, SAVE, DTYPE, PRECISION, PARTS,
         )  # fmt: skip
     else:
-        group = first + tl.arange(0, GROUP)
-        if tl.min(tl.load(done_ptr + group, mask=group < chunks, other=1), axis=0) == 0:
-            for chunk in range(first, tl.minimum(first + GROUP, chunks)):
-                if tl.load(done_ptr + chunk) == 0:
-                    _outputs(
-                        chunk, r_ptr, k_ptr, v_ptr, w_ptr, u_ptr, starts_ptr, scores_ptr, y_ptr, T, H, N, K, V, C,
-                        BK, BV, LEVELS, SAVE, DTYPE, PRECISION, PARTS,
-                    )  # fmt: skip
+        for i in tl.range(tl.program_id(0), tl.load(left_ptr), tl.num_programs(0)):
+            chunk = tl.load(left_ptr + 1 + i)
+            _outputs(
+                chunk, r_ptr, k_ptr, v_ptr, w_ptr, u_ptr, starts_ptr, scores_ptr, y_ptr, T, H, N, K, V, C,
+                BK, BV, LEVELS, SAVE, DTYPE, PRECISION, PARTS,
+            )  # fmt: skip
 
 
 @triton.jit
@@ -254,7 +250,8 @@ def _gradients(
     bh = (chunk // N).to(tl.int64)
     token = (bh // H * T + n * C) * H + bh % H
     rows = T - n * C
-    row, value = tl.arange(0, C), tl.arange(0, BV)
+    # Adds 0, which the compiler does not know: masks that it keeps from chunk to chunk leave too few registers.
+    row, value = tl.arange(0, C) + tl.minimum(chunk, 0), tl.arange(0, BV)
     query, key = row[:, None], row[None, :]
     v = _load(v_ptr + token * V, row, value, rows, V, H * V)
     gy = _load(gy_ptr + token * V, row, value, rows, V, H * V)
@@ -306,30 +303,26 @@ def _gradients(
     _store(gv_ptr + token * V, gv, row, value, rows, V, H * V)
 
 
-@triton.jit(do_not_specialize=(*_SIZES, "chunks"))
+@triton.jit(do_not_specialize=_SIZES)
 def gradients_kernel(
     r_ptr, k_ptr, v_ptr, w_ptr, u_ptr, starts_ptr, scores_ptr, gy_ptr, gends_ptr,
-    gr_ptr, gk_ptr, gv_ptr, gw_ptr, gu_ptr, done_ptr, T, H, N, chunks,
+    gr_ptr, gk_ptr, gv_ptr, gw_ptr, gu_ptr, left_ptr, T, H, N,
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, LEVELS: tl.constexpr,
     DTYPE: tl.constexpr, PRECISION: tl.constexpr, PARTS: tl.constexpr,
-    GROUP: tl.constexpr,
 ):  # fmt: skip
     """Gradients of one chunk and head per program; that of u as a partial sum per chunk.
 
-    With GROUP > 1, of those of GROUP chunks that `done` does not name.
+    Where `left` is given, of the chunks that it lists after their number: programs share them.
     """
-    first = tl.program_id(0) * GROUP
-    if GROUP == 1:
+    if left_ptr is None:
         _gradients(
-            first, r_ptr, k_ptr, v_ptr, w_ptr, u_ptr, starts_ptr, scores_ptr, gy_ptr, gends_ptr, gr_ptr, gk_ptr,
-            gv_ptr, gw_ptr, gu_ptr, T, H, N, K, V, C, BK, BV, LEVELS, DTYPE, PRECISION, PARTS,
+            tl.program_id(0), r_ptr, k_ptr, v_ptr, w_ptr, u_ptr, starts_ptr, scores_ptr, gy_ptr, gends_ptr, gr_ptr,
+            gk_ptr, gv_ptr, gw_ptr, gu_ptr, T, H, N, K, V, C, BK, BV, LEVELS, DTYPE, PRECISION, PARTS,
         )  # fmt: skip
     else:
-        group = first + tl.arange(0, GROUP)
-        if tl.min(tl.load(done_ptr + group, mask=group < chunks, other=1), axis=0) == 0:
-            for chunk in range(first, tl.minimum(first + GROUP, chunks)):
-                if tl.load(done_ptr + chunk) == 0:
-                    _gradients(
-                        chunk, r_ptr, k_ptr, v_ptr, w_ptr, u_ptr, starts_ptr, scores_ptr, gy_ptr, gends_ptr, gr_ptr,
-                        gk_ptr, gv_ptr, gw_ptr, gu_ptr, T, H, N, K, V, C, BK, BV, LEVELS, DTYPE, PRECISION, PARTS,
-                    )  # fmt: skip
+        for i in tl.range(tl.program_id(0), tl.load(left_ptr), tl.num_programs(0)):
+            chunk = tl.load(left_ptr + 1 + i)
+            _gradients(
+                chunk, r_ptr, k_ptr, v_ptr, w_ptr, u_ptr, starts_ptr, scores_ptr, gy_ptr, gends_ptr, gr_ptr,
+                gk_ptr, gv_ptr, gw_ptr, gu_ptr, T, H, N, K, V, C, BK, BV, LEVELS, DTYPE, PRECISION, PARTS,
+            )  # fmt: skip

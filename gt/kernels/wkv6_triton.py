@@ -6,7 +6,7 @@ over the chunks of a head with its state in registers; with few, what chunks add
 summed element by element. States of chunks and scores are kept for the backward pass in the dtype in which they enter
 matrix products.
 
-In bf16 the chunks are first computed as if none decayed much, which costs a third; those that do are computed again.
+In bf16 the chunks that decay little, which are most, take less than half of the instructions.
 
 Matrix products take bf16 operands for bf16 inputs (but the state, kept in fp32, is summed from keys split into two
 bf16 parts), TF32 for fp16 inputs (same precision, a wider range) and three TF32 products (about fp32) for fp32 inputs;
@@ -29,7 +29,7 @@ from gt.kernels.derivatives import first_only
 LARGEST_HEAD = 128
 SCANNED = 128  # elements of a state per program of the scan, which is one warp
 WALKS = 128  # programs that a GPU needs at least for walks over chunks to be faster than a scan
-GROUP = 8  # chunks that one program looks through for those that are left
+SHARERS = 528  # programs that share the chunks that decay much: 4 for each of 132 multiprocessors
 
 
 @cache
@@ -72,7 +72,6 @@ def _launch(K: int, V: int, dtype: torch.dtype) -> _Launch:
     states = {**sizes, **products, "BK": min(_padded(K), 32), "num_warps": 2 if fast else 4}
     walk = {**states, "BK": 16, "STAGES": 3}
     inside = {**sizes, **products, "BK": min(_padded(K), 64), "LEVELS": chunk.bit_length() - 1, "num_stages": 1}
-    inside["GROUP"] = GROUP if fast else 1
     outputs = {**inside, "num_warps": (1 if small else 2) if fast else 4}
     gradients = {**inside, "num_warps": 2 if fast and small else 4}
     if not fast:
@@ -147,18 +146,19 @@ class _WKV6(torch.autograd.Function):
         kept = torch.bfloat16 if dtype == torch.bfloat16 else torch.float32
         y = torch.empty_like(v, dtype=r.dtype)
         final = r.new_empty(B, H, K, V, dtype=torch.float32)
-        done = None if launch.gentle_outputs is None else r.new_empty(chunks, dtype=torch.int32)
+        done = left = None
         with on_device(r.device):
             starts = _states(k, v, w, s0, final, launch, kept, later=True)
             scores = r.new_empty(B, H, N, C, C, dtype=kept) if save else starts
-            tensors = (r, k, v, w, u, starts, scores, y, done, T, H, N)
+            tensors = (r, k, v, w, u, starts, scores, y)
             if launch.gentle_outputs is not None:
-                gentle.outputs_kernel[(chunks,)](*tensors, SAVE=save, **launch.gentle_outputs)
-            kernels.outputs_kernel[(-(-chunks // launch.outputs["GROUP"]),)](
-                *tensors, chunks, SAVE=save, **launch.outputs
-            )
+                done = r.new_empty(chunks, dtype=torch.int32)
+                left = r.new_zeros(1 + chunks, dtype=torch.int32)
+                gentle.outputs_kernel[(chunks,)](*tensors, done, left, T, H, N, SAVE=save, **launch.gentle_outputs)
+            programs = chunks if left is None else min(chunks, SHARERS)
+            kernels.outputs_kernel[(programs,)](*tensors, left, T, H, N, SAVE=save, **launch.outputs)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(r, k, v, w, u, s0, starts, scores, done)
+        ctx.save_for_backward(r, k, v, w, u, s0, starts, scores, done, left)
         ctx.launch = launch
         return y, final
 
@@ -168,7 +168,7 @@ class _WKV6(torch.autograd.Function):
         from gt.kernels import wkv6_gentle_kernels as gentle
         from gt.kernels import wkv6_kernels as kernels
 
-        r, k, v, w, u, s0, starts, scores, done = ctx.saved_tensors
+        r, k, v, w, u, s0, starts, scores, done, left = ctx.saved_tensors
         launch = ctx.launch
         B, T, H, K = r.shape
         N = starts.shape[2]
@@ -182,10 +182,9 @@ class _WKV6(torch.autograd.Function):
             gends = _states(r, gy, w, gfinal, gs0, launch, starts.dtype, later=False)
             tensors = (r, k, v, w, u, starts, scores, gy, gends, gr, gk, gv, gw, gu)
             if launch.gentle_gradients is not None:
-                gentle.gradients_kernel[(chunks,)](*tensors, T, H, N, **launch.gentle_gradients)
-            kernels.gradients_kernel[(-(-chunks // launch.gradients["GROUP"]),)](
-                *tensors, done, T, H, N, chunks, **launch.gradients
-            )
+                gentle.gradients_kernel[(chunks,)](*tensors, done, T, H, N, **launch.gentle_gradients)
+            programs = chunks if left is None else min(chunks, SHARERS)
+            kernels.gradients_kernel[(programs,)](*tensors, left, T, H, N, **launch.gradients)
         return gr, gk, gv, gw, gu.sum((0, 2)).to(u.dtype), gs0, None
 
 
