@@ -83,7 +83,7 @@ def _is_between(token, m, LEVEL: tl.constexpr):
 def updates_kernel(
     k_ptr, v_ptr, w_ptr, updates_ptr, decays_ptr, T, H, N,
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr,
-    LATER: tl.constexpr, SPLIT: tl.constexpr, DTYPE: tl.constexpr, PRECISION: tl.constexpr,
+    LATER: tl.constexpr, SPLIT: tl.constexpr, DTYPE: tl.constexpr, PRECISION: tl.constexpr, PARTS: tl.constexpr,
 ):  # fmt: skip
     """What a chunk adds to the state, and its total log-decay: one program per chunk, head and slice of K.
 
@@ -100,12 +100,8 @@ def updates_kernel(
     w = _load_decay(w_ptr + token * K, row, channel, rows, K, H * K)
     k = _load(k_ptr + token * K, row, channel, rows, K, H * K)
     v = _load(v_ptr + token * V, row, value, rows, V, H * V)
-    if LATER:
-        w_next = _load_decay(w_ptr + token * K, row + 1, channel, rows, K, H * K)
-        sums = tl.cumsum(tl.where((row < C - 1)[:, None], w_next, 0.0), axis=0, reverse=True)
-    else:
-        w_previous = _load_decay(w_ptr + token * K, row - 1, channel, rows, K, H * K)
-        sums = tl.cumsum(tl.where((row > 0)[:, None], w_previous, 0.0), axis=0)
+    earlier, later = row[None, :] < row[:, None], row[None, :] > row[:, None]
+    sums = _masked_sums(later if LATER else earlier, w, PARTS)
     keys = tl.trans(k * tl.exp(sums))
     update = _dot(keys, v, DTYPE, PRECISION)
     if SPLIT:  # the state is kept in fp32: what rounding the keys took is added
@@ -142,14 +138,51 @@ def scan_kernel(
 
 
 @triton.jit(do_not_specialize=_SIZES)
-def outputs_kernel(
+def walk_kernel(
+    k_ptr, v_ptr, w_ptr, first_ptr, states_ptr, last_ptr, T, H, N,
+    K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, STAGES: tl.constexpr,
+    HAS_FIRST: tl.constexpr, HAS_LAST: tl.constexpr,
+    LATER: tl.constexpr, SPLIT: tl.constexpr, DTYPE: tl.constexpr, PRECISION: tl.constexpr, PARTS: tl.constexpr,
+):  # fmt: skip
+    """Both of the above for one head and BK rows of its state, which stays in registers from chunk to chunk.
+
+    What chunks add never reaches memory; the chunks' own inputs are fetched STAGES - 1 chunks ahead.
+    """
+    slices: tl.constexpr = (K + BK - 1) // BK
+    bh = (tl.program_id(0) // slices).to(tl.int64)
+    channel = tl.program_id(0) % slices * BK + tl.arange(0, BK)
+    row, value = tl.arange(0, C), tl.arange(0, BV)
+    earlier, later = row[None, :] < row[:, None], row[None, :] > row[:, None]
+    state = tl.zeros([BK, BV], tl.float32)
+    if HAS_FIRST:
+        state = _load(first_ptr + bh * K * V, channel, value, K, V, V)
+    for turn in tl.range(0, N, num_stages=STAGES):
+        n = turn if LATER else N - 1 - turn
+        token = (bh // H * T + n * C) * H + bh % H
+        rows = T - n * C
+        w = _load_decay(w_ptr + token * K, row, channel, rows, K, H * K)
+        k = _load(k_ptr + token * K, row, channel, rows, K, H * K)
+        v = _load(v_ptr + token * V, row, value, rows, V, H * V)
+        _store(states_ptr + (bh * N + n) * K * V, state, channel, value, K, V, V)
+        keys = tl.trans(k * tl.exp(_masked_sums(later if LATER else earlier, w, PARTS)))
+        state *= tl.exp(tl.sum(tl.trans(w), axis=1))[:, None]
+        state += _dot(keys, v, DTYPE, PRECISION)
+        if SPLIT:
+            state += _dot(keys - keys.to(DTYPE).to(tl.float32), v, DTYPE, PRECISION)
+    if HAS_LAST:
+        _store(last_ptr + bh * K * V, state, channel, value, K, V, V)
+
+
+@triton.jit
+def _outputs(
+    chunk,
     r_ptr, k_ptr, v_ptr, w_ptr, u_ptr, starts_ptr, scores_ptr, y_ptr, T, H, N,
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, LEVELS: tl.constexpr,
     SAVE: tl.constexpr, DTYPE: tl.constexpr, PRECISION: tl.constexpr, PARTS: tl.constexpr,
 ):  # fmt: skip
-    """Outputs of one chunk and head per program: from the state at its start, and from the tokens inside it."""
-    n = tl.program_id(0) % N
-    bh = (tl.program_id(0) // N).to(tl.int64)
+    """Outputs of one chunk and head."""
+    n = chunk % N
+    bh = (chunk // N).to(tl.int64)
     token = (bh // H * T + n * C) * H + bh % H
     rows = T - n * C
     row, value = tl.arange(0, C), tl.arange(0, BV)
@@ -164,8 +197,8 @@ def outputs_kernel(
         w = _load_decay(w_ptr + token * K, row, channel, rows, K, H * K)
         u = tl.load(u_ptr + bh % H * K + channel, mask=channel < K, other=0.0).to(tl.float32)
         state = _load(starts_ptr + (bh * N + n) * K * V, channel, value, K, V, V)
-        y += _dot(r * tl.exp(_masked_sums(key < query, w, PARTS)), state, DTYPE, PRECISION)
         bonus += tl.sum(r * u[None, :] * k, axis=1)
+        y += _dot(r * tl.exp(_masked_sums(key < query, w, PARTS)), state, DTYPE, PRECISION)
         for level in tl.static_range(LEVELS):
             decayed = tl.where(_is_query(row, level), r, k)
             if level > 0:
@@ -181,18 +214,44 @@ def outputs_kernel(
 
 
 @triton.jit(do_not_specialize=_SIZES)
-def gradients_kernel(
+def outputs_kernel(
+    r_ptr, k_ptr, v_ptr, w_ptr, u_ptr, starts_ptr, scores_ptr, y_ptr, left_ptr, T, H, N,
+    K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, LEVELS: tl.constexpr,
+    SAVE: tl.constexpr, DTYPE: tl.constexpr, PRECISION: tl.constexpr, PARTS: tl.constexpr,
+):  # fmt: skip
+    """Outputs of one chunk and head per program: from the state at its start, and from the tokens inside it.
+
+    Where `left` is given, of the chunks that it lists after their number: programs share them.
+    """
+    if left_ptr is None:
+        _outputs(
+            tl.program_id(0), r_ptr, k_ptr, v_ptr, w_ptr, u_ptr, starts_ptr, scores_ptr, y_ptr, T, H, N, K, V, C, BK,
+            BV, LEVELS, SAVE, DTYPE, PRECISION, PARTS,
+        )  # fmt: skip
+    else:
+        for i in tl.range(tl.program_id(0), tl.load(left_ptr), tl.num_programs(0)):
+            chunk = tl.load(left_ptr + 1 + i)
+            _outputs(
+                chunk, r_ptr, k_ptr, v_ptr, w_ptr, u_ptr, starts_ptr, scores_ptr, y_ptr, T, H, N, K, V, C,
+                BK, BV, LEVELS, SAVE, DTYPE, PRECISION, PARTS,
+            )  # fmt: skip
+
+
+@triton.jit
+def _gradients(
+    chunk,
     r_ptr, k_ptr, v_ptr, w_ptr, u_ptr, starts_ptr, scores_ptr, gy_ptr, gends_ptr,
     gr_ptr, gk_ptr, gv_ptr, gw_ptr, gu_ptr, T, H, N,
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, LEVELS: tl.constexpr,
     DTYPE: tl.constexpr, PRECISION: tl.constexpr, PARTS: tl.constexpr,
 ):  # fmt: skip
-    """Gradients of one chunk and head per program; that of u as a partial sum per chunk."""
-    n = tl.program_id(0) % N
-    bh = (tl.program_id(0) // N).to(tl.int64)
+    """Gradients of one chunk and head."""
+    n = chunk % N
+    bh = (chunk // N).to(tl.int64)
     token = (bh // H * T + n * C) * H + bh % H
     rows = T - n * C
-    row, value = tl.arange(0, C), tl.arange(0, BV)
+    # Adds 0, which the compiler does not know: masks that it keeps from chunk to chunk leave too few registers.
+    row, value = tl.arange(0, C) + tl.minimum(chunk, 0), tl.arange(0, BV)
     query, key = row[:, None], row[None, :]
     v = _load(v_ptr + token * V, row, value, rows, V, H * V)
     gy = _load(gy_ptr + token * V, row, value, rows, V, H * V)
@@ -242,3 +301,28 @@ def gradients_kernel(
         _store(gk_ptr + token * K, gk + gbonus * u * r, row, channel, rows, K, H * K)
         _store(gw_ptr + token * K, gw, row, channel, rows, K, H * K)
     _store(gv_ptr + token * V, gv, row, value, rows, V, H * V)
+
+
+@triton.jit(do_not_specialize=_SIZES)
+def gradients_kernel(
+    r_ptr, k_ptr, v_ptr, w_ptr, u_ptr, starts_ptr, scores_ptr, gy_ptr, gends_ptr,
+    gr_ptr, gk_ptr, gv_ptr, gw_ptr, gu_ptr, left_ptr, T, H, N,
+    K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, LEVELS: tl.constexpr,
+    DTYPE: tl.constexpr, PRECISION: tl.constexpr, PARTS: tl.constexpr,
+):  # fmt: skip
+    """Gradients of one chunk and head per program; that of u as a partial sum per chunk.
+
+    Where `left` is given, of the chunks that it lists after their number: programs share them.
+    """
+    if left_ptr is None:
+        _gradients(
+            tl.program_id(0), r_ptr, k_ptr, v_ptr, w_ptr, u_ptr, starts_ptr, scores_ptr, gy_ptr, gends_ptr, gr_ptr,
+            gk_ptr, gv_ptr, gw_ptr, gu_ptr, T, H, N, K, V, C, BK, BV, LEVELS, DTYPE, PRECISION, PARTS,
+        )  # fmt: skip
+    else:
+        for i in tl.range(tl.program_id(0), tl.load(left_ptr), tl.num_programs(0)):
+            chunk = tl.load(left_ptr + 1 + i)
+            _gradients(
+                chunk, r_ptr, k_ptr, v_ptr, w_ptr, u_ptr, starts_ptr, scores_ptr, gy_ptr, gends_ptr, gr_ptr,
+                gk_ptr, gv_ptr, gw_ptr, gu_ptr, T, H, N, K, V, C, BK, BV, LEVELS, DTYPE, PRECISION, PARTS,
+            )  # fmt: skip

@@ -113,6 +113,21 @@ def test_wkv6_extreme_decays(decay: float, dtype: torch.dtype) -> None:
     assert above(3e-5 if dtype == torch.float32 else LOW[dtype], found) == {}
 
 
+@pytest.mark.parametrize("batch", [2, 24], ids=["scan", "walk"])
+@pytest.mark.parametrize("size", [32, 64])
+def test_wkv6_chunks_that_decay_little_beside_those_that_do_not(size: int, batch: int) -> None:
+    run = function("wkv6", FASTEST[0].values[1])
+    torch.manual_seed(size)
+    r, k, v = (torch.randn(batch, 100, 4, size) for _ in range(3))
+    w = -torch.exp(torch.empty(batch, 100, 4, size).uniform_(-6, 1))
+    w[:, 32:64, :2, 0] = -8.0
+    w[:, :, 3] *= 30.0
+    inputs = [t.double() for t in (r, k, v, w, torch.randn(4, size), torch.randn(batch, 4, size, size))]
+    found = errors("wkv6", run, inputs, torch.bfloat16)
+    assert above(LOW[torch.bfloat16], found) == {}
+    assert found["state"] < 3e-5, "the state is not kept in fp32"
+
+
 @pytest.mark.parametrize(("op", "backend"), FASTEST)
 def test_strided_inputs_and_views_of_gradients(op: str, backend: Backend) -> None:
     run, inputs = function(op, backend), [t.float().cuda() for t in draw(op, 37)]

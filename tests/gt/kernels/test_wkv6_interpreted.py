@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -15,6 +17,8 @@ from gt.kernels import wkv6_triton  # isort: skip
 
 CASES = {case["name"]: case["case"] for case in record("wkv6_op")["cases"]}
 FP32 = 3e-6 if DEVICE == "cpu" else 3e-5  # the interpreter multiplies in fp32, a GPU in three TF32 products
+# What is computed of chunks that decay too much, before they are computed exactly, overflows.
+OVERFLOWS = pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")
 NAMES = ("y", "state", "r", "k", "v", "w", "u", "s0")
 
 
@@ -50,6 +54,30 @@ def test_every_dtype_and_heads_of_any_size(dtype: torch.dtype, limit: float) -> 
     # On a GPU fp16 products are in TF32, the one rounding on the way into the state.
     limit = 1e-3 if dtype == torch.float16 and DEVICE == "cuda" else 3e-5
     assert found["state"] < limit, "the state is not kept in fp32"
+
+
+@OVERFLOWS
+@pytest.mark.parametrize("walks", [1, 1000], ids=["walk", "scan"])
+@pytest.mark.parametrize("strongest", [1.2, 3.0], ids=["gentle", "some-strong"])
+def test_chunks_that_decay_little_and_those_that_do_not(
+    strongest: float, walks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wkv6_triton, "WALKS", walks)
+    inputs, weights = drawn(1, 67, 1, 24, 40, torch.bfloat16)
+    inputs[3] = -torch.exp(torch.empty_like(inputs[3]).uniform_(-6, 1))
+    inputs[3][:, 5, :, 3] = -300.0
+    inputs[3][:, 32:42] = -math.exp(strongest)
+    found = compared(inputs, weights)
+    assert above(3e-2, found) == {}
+    assert found["state"] < 3e-5, "the state is not kept in fp32"
+
+
+@OVERFLOWS
+def test_every_chunk_that_decays_much_is_computed_exactly() -> None:
+    inputs, weights = drawn(1, 33, 2, 16, 16, torch.bfloat16)
+    inputs[3] = torch.full_like(inputs[3], -12.0)
+    found = compared(inputs, weights)
+    assert above(3e-2, found) == {}, "a gradient of the decay is a difference of what cancels"
 
 
 @pytest.mark.parametrize("decay", [0.0, -12.0, -55.0, -3e38], ids=str)
