@@ -1,10 +1,11 @@
-"""How fast a model trains: tokens per second of whole steps, beside the same model on published kernels.
+"""How fast a model trains: tokens per second of whole steps, beside the same model on published kernels and GPT2.
 
     python benchmarks/training.py [--device cpu|cuda] [--model GF-MH@3.5M] [--shapes 32x64 32x1024 4x8192] [--json FILE]
 
 A step is loss, gradients, clipping and AdamW on random tokens; on a GPU it is replayed from one CUDA graph. One
-process, one step of each competitor in turn, round after round: ratios of medians mean something. `--profile` adds
-where the time of a step goes, by kernel.
+process, one step of each competitor in turn, round after round: ratios of medians mean something. GPT2 is that of the
+model's scale, as it is and compiled. Memory is the most that PyTorch had allocated while a competitor was made and
+recorded, less what was there before. `--profile` adds where the time of a step goes, by kernel.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import os
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from kernels import conditions, milliseconds, rounds, summary  # benchmarks/kernels.py, the folder of this script
@@ -25,16 +26,31 @@ from torch import Tensor, nn
 
 from gt import registry
 from gt.kernels import BACKENDS, Backend, resolve
-from gt.models.hybrid import HybridLM
+from gt.models.build import build_model
 from gt.training.optim import captured_step, make_optimizer, train_step
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SHAPES = {"cpu": ["32x64"], "cuda": ["32x64", "32x1024", "4x8192"]}
 RECURRENCES = ("causal_conv1d", "ssd", "wkv6")
 PLAIN = ",".join(f"{op}=reference" for op in BACKENDS if op not in RECURRENCES)
-# GT_KERNELS of each competitor: the fastest of everything; only WKV6 published; the functions between the recurrences
-# as PyTorch spells them; and both.
-COMPETITORS = {"ours": "", "WKV6 by fla": "wkv6=fla", "plain parts": PLAIN, "published": f"wkv6=fla,{PLAIN}"}
+
+
+class Competitor(NamedTuple):
+    """What is trained, with which backends, and whether torch.compile rewrites it."""
+
+    kernels: str = ""  # as in GT_KERNELS: nothing is the fastest of everything
+    variant: str = ""  # instead of the model asked for, at its scale
+    compiled: bool = False
+
+
+COMPETITORS = {
+    "ours": Competitor(),
+    "WKV6 by fla": Competitor("wkv6=fla"),
+    "plain parts": Competitor(PLAIN),  # the functions between the recurrences as PyTorch spells them
+    "published": Competitor(f"wkv6=fla,{PLAIN}"),
+    "GPT2": Competitor(variant="GPT2"),
+    "GPT2 compiled": Competitor(variant="GPT2", compiled=True),
+}
 PRECISIONS = {"cpu": ["fp32"], "cuda": ["bf16"]}
 KERNELS_SHOWN = 40
 
@@ -73,7 +89,9 @@ def main() -> None:
     if chosen.device == "cuda" and find_spec("fla") is not None:
         BACKENDS["wkv6"] += (Backend("fla", fla_wkv6, 2e-2, ("cuda",)),)
     else:
-        left_out = {name: "fla is not installed" for name, text in COMPETITORS.items() if "fla" in text}
+        left_out = {name: "fla is not installed" for name, it in COMPETITORS.items() if "fla" in it.kernels}
+    if chosen.device == "cpu":
+        left_out["GPT2 compiled"] = "is for GPUs"
     names = [name for name in chosen.competitors if name not in left_out]
     console = Console(width=120)
     figures = []
@@ -102,13 +120,18 @@ def fla_wkv6(r: Tensor, k: Tensor, v: Tensor, w: Tensor, u: Tensor, state: Tenso
 
 
 def step_of(
-    chosen: argparse.Namespace, precision: str, example_BT: Tensor
+    chosen: argparse.Namespace, competitor: Competitor, precision: str, example_BT: Tensor
 ) -> tuple[Callable[[Tensor], tuple[Tensor, Tensor]], dict[str, str]]:
     """A training step with the backends that GT_KERNELS now names, and which backend each op has."""
     torch.manual_seed(0)
-    model: nn.Module = HybridLM(registry.resolve(chosen.model).config(chosen.vocab)).to(chosen.device)
+    spec = registry.resolve(chosen.model)
+    if competitor.variant:
+        spec = registry.resolve(f"{competitor.variant}@{spec.scale}")
+    model: nn.Module = build_model(spec.config(chosen.vocab)).to(chosen.device)
     model = {"fp32": lambda m: m, "autocast": Autocast, "bf16": nn.Module.bfloat16}[precision](model)
-    backends = {op: resolve(op, chosen.device).backend.name for op in BACKENDS}
+    if competitor.compiled:
+        model.compile()
+    backends = {op: resolve(op, chosen.device).backend.name for op in BACKENDS} if not competitor.variant else {}
     lr = torch.tensor(1e-3, device=chosen.device) if chosen.device == "cuda" else 1e-3
     optimizer = make_optimizer(model, lr)
     if chosen.device == "cpu":
@@ -119,11 +142,16 @@ def step_of(
 def compare(chosen: argparse.Namespace, names: list[str], precision: str, B: int, T: int) -> dict[str, Any]:
     """Tokens per second of every competitor at one shape and precision, taking turns."""
     tokens_BT = torch.randint(chosen.vocab, (B, T + 1), device=chosen.device)
-    steps, backends, profiles = {}, {}, {}
+    steps, backends, profiles, memory = {}, {}, {}, {}
     before = os.environ.get("GT_KERNELS")
     for name in names:
-        os.environ["GT_KERNELS"] = COMPETITORS[name]
-        steps[name], backends[name] = step_of(chosen, precision, tokens_BT)
+        os.environ["GT_KERNELS"] = COMPETITORS[name].kernels
+        if chosen.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+            before_it = torch.cuda.memory_allocated()
+        steps[name], backends[name] = step_of(chosen, COMPETITORS[name], precision, tokens_BT)
+        if chosen.device == "cuda":
+            memory[name] = round((torch.cuda.max_memory_allocated() - before_it) / 2**20)
         losses = [float(steps[name](tokens_BT)[0]) for _ in range(3)]
         if not losses[-1] < losses[0]:
             raise RuntimeError(f"{name} does not learn three repeated steps at B{B} T{T}, {precision}: losses {losses}")
@@ -132,7 +160,7 @@ def compare(chosen: argparse.Namespace, names: list[str], precision: str, B: int
     times: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(chosen.rounds):
         for name, step in steps.items():
-            os.environ["GT_KERNELS"] = COMPETITORS[name]  # a graph has chosen long ago, a step on the CPU does it now
+            os.environ["GT_KERNELS"] = COMPETITORS[name].kernels  # for the CPU: a graph has chosen long ago
             times[name].append(milliseconds(lambda step=step: step(tokens_BT), chosen.device))
     os.environ.pop("GT_KERNELS") if before is None else os.environ.update(GT_KERNELS=before)
     summaries = {name: summary(values) for name, values in times.items()}
@@ -145,6 +173,7 @@ def compare(chosen: argparse.Namespace, names: list[str], precision: str, B: int
         "backends": backends,
         "milliseconds": summaries,
         "tokens_per_s": {name: round(B * T / times["median"] * 1e3) for name, times in summaries.items()},
+        **({"peak_mib": memory} if memory else {}),
         **({"profiles": profiles} if profiles else {}),
     }
 
@@ -169,17 +198,17 @@ def profile(step: Callable[[], Any]) -> dict[str, Any]:
 
 def table(figures: list[dict[str, Any]]) -> Table:
     """The figures for reading: each rate, and how it compares to the published parts'."""
-    grid = Table("model", "precision", "shape", "competitor", "tokens/s", "ms", "quartiles", "times published")
+    grid = Table("model", "precision", "shape", "competitor", "tokens/s", "ms", "quartiles", "MiB", "times GPT2")
     for figure in figures:
         shape = " ".join(f"{letter}{size}" for letter, size in figure["shape"].items())
-        published = figure["tokens_per_s"].get("published")
+        rates = [rate for name, rate in figure["tokens_per_s"].items() if COMPETITORS[name].variant]
         for name, rate in sorted(figure["tokens_per_s"].items(), key=lambda item: -item[1]):
             times = figure["milliseconds"][name]
             spread = f"{times['low']} to {times['high']}"
-            ratio = f"{rate / published:.2f}" if published else "-"
-            grid.add_row(
-                figure["model"], figure["precision"], shape, name, f"{rate:,}", str(times["median"]), spread, ratio
-            )
+            memory = str(figure.get("peak_mib", {}).get(name, "-"))
+            ratio = f"{rate / max(rates):.2f}" if rates else "-"
+            about = (figure["model"], figure["precision"], shape, name)
+            grid.add_row(*about, f"{rate:,}", str(times["median"]), spread, memory, ratio)
     return grid
 
 
