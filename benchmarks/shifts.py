@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gt.data.conversations import examples
-from gt.data.reference import reference_documents
+from gt.data.corpus import python_reference
 from gt.probes.recurrent import recurrent
 from gt.resources import fixtures_dir
 from gt.stats import wilson
@@ -82,9 +82,10 @@ class Material:
     """
 
     def __init__(self, subject: Subject) -> None:
-        encode = subject.tokenizer.encode
+        encode, corpus = subject.tokenizer.encode, python_reference()
         self.documents = [
-            [encode(f"{sentence} ") for sentence in re.split(r"(?<=[.!?])\s+", text)] for text in reference_documents()
+            [encode(f"{sentence} ") for sentence in re.split(r"(?<=[.!?])\s+", text)]
+            for text in (*corpus.train, *corpus.valid)
         ]
         self.sentences = list(chain.from_iterable(self.documents))
         library = Path(sysconfig.get_path("stdlib"))

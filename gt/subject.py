@@ -298,7 +298,12 @@ class Subject:
             "device": self.device.type,
             "dtype": self.plan.request.dtype,
             "kernels": kernels,
-            "corpus": {"name": self.corpus.name, "sha256": self.corpus.sha256, "tokens": len(self.train_tokens)},
+            "corpus": {
+                "name": self.corpus.name,
+                "sha256": self.corpus.sha256,
+                "share": round(self.corpus.share, 4),
+                "tokens": len(self.train_tokens),
+            },
             "sabotage": self.plan.request.sabotage,
         }
 

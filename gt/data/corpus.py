@@ -1,7 +1,8 @@
 """Prose for the checks: the reference documentation that every Python ships, or the user's own text file.
 
 Both come as documents divided once into training and validation, with a hash that goes to the scorecard: two runs
-are comparable where the hashes agree, and only there (the reference text differs from one Python to the next).
+are comparable where the hashes agree. The reference text is the same in Python 3.11 to 3.13, but for what a release
+has reworded since: `share` says how much of it was found.
 """
 
 from __future__ import annotations
@@ -9,13 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from gt.data.reference import reference_documents
+from gt.data.reference_text import reference_text
 from gt.data.text_files import open_text
 
 MIN_CHARACTERS = 50_000
@@ -23,6 +23,9 @@ MIN_CHARACTERS = 50_000
 sequences of 64. With less, the baselines and states are those of a handful of sentences."""
 
 VALIDATION_SHARE = 0.1
+
+REFERENCE = "python-reference"
+"""Name of the text where none is given."""
 
 DOCUMENT_SEPARATOR = "<|endoftext|>"
 
@@ -34,16 +37,18 @@ class Corpus:
     """Documents divided into training and validation.
 
     Attributes:
-        name: What the text is, e.g. "python-reference-3.11" or the file's name.
+        name: What the text is: "python-reference" or the file's name.
         sha256: Hash of the cleaned documents together with their division.
         train: Documents for training.
         valid: Documents for validation; none of them is in `train`.
+        share: How much of what the text should be is there; less than 1 only for a reference text.
     """
 
     name: str
     sha256: str
     train: tuple[str, ...]
     valid: tuple[str, ...]
+    share: float = 1.0
 
     @property
     def characters(self) -> int:
@@ -56,20 +61,19 @@ def python_reference() -> Corpus:
     """Prose from this Python's own reference: language topics and standard-library docstrings.
 
     Modules are read as source and never imported. Markup, code, tables and paragraphs that are not sentences are
-    removed; a paragraph that occurs several times is kept once. The result is the same on every call and machine for
-    one Python release with the same parts (some systems package tkinter or venv apart).
+    removed, and so is what not every release of Python has: see `reference_text`.
 
     Raises:
         ValueError: If this Python was installed without its sources and reference text.
     """
-    documents = reference_documents()
-    found = sum(map(len, documents))
+    text = reference_text()
+    found = sum(map(len, text.train + text.valid))
     if found < MIN_CHARACTERS:
         raise ValueError(
             f"this Python carries too little reference text: got {found:,} characters, expected at least "
             f"{MIN_CHARACTERS:,} (standard library without sources?); give a text of your own with --gt-corpus FILE"
         )
-    return _divided(f"python-reference-{sys.version_info.major}.{sys.version_info.minor}", documents)
+    return Corpus(REFERENCE, _digest(text.train, text.valid), text.train, text.valid, text.found)
 
 
 def check_text_file(path: str | Path) -> None:
@@ -143,8 +147,11 @@ def _divided(name: str, documents: Sequence[str]) -> Corpus:
                 size += len(documents[index])
         train = [document for index, document in enumerate(documents) if index not in held_out]
         valid = [document for index, document in enumerate(documents) if index in held_out]
-    digest = hashlib.sha256(json.dumps([train, valid]).encode()).hexdigest()
-    return Corpus(name=name, sha256=digest, train=tuple(train), valid=tuple(valid))
+    return Corpus(name=name, sha256=_digest(train, valid), train=tuple(train), valid=tuple(valid))
+
+
+def _digest(train: Sequence[str], valid: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps([train, valid]).encode()).hexdigest()
 
 
 def _tail_held_out(text: str, characters: int) -> tuple[list[str], list[str]]:

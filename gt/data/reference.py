@@ -1,13 +1,16 @@
 """The reference text that every Python ships, as prose: language topics and standard-library docstrings.
 
 What is markup, code, table, heading or signature is removed, and of the rest only what reads as sentences is kept.
+Needs nothing but the standard library: `reference_list` runs this file in other Pythons.
 """
 
 from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
+import sys
 import sysconfig
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -32,20 +35,12 @@ _MODULES = (
 ).split()
 
 
-def reference_documents() -> list[str]:
-    """Prose of each topic and module that has any, one paragraph a line; no paragraph occurs twice."""
-    documents: list[str] = []
-    seen: set[str] = set()
-    for _, texts, quoted_code in _reference_sources():
-        paragraphs = []
-        for paragraph in (p for text in texts for p in _prose_paragraphs(text, quoted_code=quoted_code)):
-            key = re.sub(r"\W+", " ", paragraph).casefold()
-            if key not in seen:
-                seen.add(key)
-                paragraphs.append(paragraph)
+def reference_paragraphs() -> Iterator[tuple[str, list[str]]]:
+    """Name and prose of every topic and module that has any, in a fixed order; what is repeated is there repeatedly."""
+    for name, texts, quoted_code in _reference_sources():
+        paragraphs = [p for text in texts for p in _prose_paragraphs(text, quoted_code=quoted_code)]
         if paragraphs:
-            documents.append("\n".join(paragraphs))
-    return documents
+            yield name, paragraphs
 
 
 def _reference_sources() -> Iterator[tuple[str, list[str], bool]]:
@@ -186,3 +181,7 @@ def _is_prose(paragraph: str) -> bool:
     plain = sum(1 for word in words if _PLAIN_WORD.fullmatch(word))
     function_words = sum(1 for word in words if word.lower() in _FUNCTION_WORDS)
     return plain >= 0.8 * len(words) and function_words >= 0.2 * len(words)
+
+
+if __name__ == "__main__":
+    json.dump(list(reference_paragraphs()), sys.stdout)

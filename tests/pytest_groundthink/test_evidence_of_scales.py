@@ -39,6 +39,7 @@ def test_levels_of_the_scaling_law(losses: dict[str, float], score: int, told: s
         ({"kind": "HY"}, "is a HY, not a GF-MH"),
         ({"tokenizer": {"sha256": "other"}}, "another tokenizer"),
         ({"corpus": {"sha256": "other"}}, "its loss was measured on another text"),
+        ({"corpus": {"sha256": "other", "name": "python-reference", "share": 0.9}}, "measured on another text"),
         ({"training": {"hashes": {"x": "y"}}}, "hashes of its training is"),
         ({"training": {"length": 64}}, "length of its training is 64 for 256"),
         (
@@ -61,6 +62,14 @@ def test_another_recipe_is_left_out_with_what_differs(changes: dict[str, Any], w
     assert any(why in told for told in decision.categories["scaling law fit"].evidence)
     assert decision.scaling is not None
     assert why in decision.scaling.note
+
+
+@pytest.mark.parametrize(("share", "runs"), [(0.99, 2), (0.97, 1)])
+def test_the_reference_text_of_another_python_will_do(share: float, runs: int) -> None:
+    card = whole("3.5M", corpus={"name": "python-reference", "sha256": "mine", "share": 1.0})
+    other = whole("2M", corpus={"name": "python-reference", "sha256": "other", "share": share})
+    assert len(build_ladder(card, [other], 0.05).runs) == runs
+    assert len(build_ladder(other, [card], 0.05).runs) == runs
 
 
 def test_what_may_differ_is_told() -> None:

@@ -1,5 +1,6 @@
 import gzip
 import hashlib
+import json
 import lzma
 import os
 import re
@@ -9,7 +10,9 @@ import sys
 import pytest
 
 from gt.data.corpus import MIN_CHARACTERS, check_text_file, python_reference, text_file
-from gt.data.reference import _prose_paragraphs
+from gt.data.reference import _prose_paragraphs, reference_paragraphs
+from gt.data.reference_text import paragraph_hash
+from gt.resources import fixtures_dir
 from tests.gt.data.test_sources import zstd_open
 
 
@@ -22,7 +25,7 @@ def documents(count, separator="\n<|endoftext|>\n"):
 class TestPythonReference:
     def test_size_and_division(self):
         corpus = python_reference()
-        assert corpus.name == f"python-reference-{sys.version_info.major}.{sys.version_info.minor}"
+        assert corpus.name == "python-reference"
         assert corpus.characters > 600_000
         assert sum(map(len, corpus.valid)) == pytest.approx(0.1 * corpus.characters, rel=0.1)
         assert len(corpus.valid) >= 10
@@ -49,6 +52,30 @@ class TestPythonReference:
             env={**os.environ, "PYTHONHASHSEED": "1"},
         )
         assert done.stdout.strip() == python_reference().sha256
+
+    def test_is_what_the_list_names(self):
+        corpus = python_reference()
+        listed = json.loads((fixtures_dir() / "reference_text.json").read_text(encoding="utf-8"))
+        hashes = "".join(paragraph_hash(p) for document in corpus.train for p in document.split("\n"))
+        assert corpus.share > 0.9, "a Python that rewords so much needs another list"
+        if corpus.share == 1.0:
+            assert hashes == "".join(listed["train"].values())
+            assert (len(corpus.train), len(corpus.valid)) == (len(listed["train"]), len(listed["valid"]))
+
+    def test_a_python_that_words_some_paragraphs_otherwise_has_the_rest_in_the_same_parts(self, monkeypatch):
+        def reworded():
+            for number, (name, paragraphs) in enumerate(reference_paragraphs()):
+                yield name, [f"{p} Or so." if (number + i) % 100 == 0 else p for i, p in enumerate(paragraphs)]
+
+        corpus = python_reference()
+        monkeypatch.setattr("gt.data.reference_text.reference_paragraphs", reworded)
+        other = python_reference.__wrapped__()
+        assert 0.98 < other.share < corpus.share
+        assert other.sha256 != corpus.sha256
+        for mine, its in ((corpus.train, other.train), (corpus.valid, other.valid)):
+            mine, its = ([p for document in documents for p in document.split("\n")] for documents in (mine, its))
+            assert set(its) < set(mine)
+            assert its == [p for p in mine if p in set(its)]
 
     def test_a_python_without_its_texts_says_so(self, monkeypatch, tmp_path):
         monkeypatch.setattr("gt.data.reference.sysconfig.get_path", lambda name: str(tmp_path))
