@@ -110,13 +110,15 @@ def _look(config: TraceConfig) -> tuple[Any, list[Table], Any]:
         from gt.trace import read_conversation, trace_conversation
 
         conversation = read_conversation(config.conversation)
-        talk = trace_conversation(_subject(config), conversation, _block(config, TALK_BLOCK))
+        block = _block(config, TALK_BLOCK)
+        talk = trace_conversation(_subject(config), conversation, block)
         return talk, report.conversation_tables(talk), lambda: traces.draw_conversation(talk)
     if config.text is not None:
         from gt.trace import trace_text
 
         text = _text(config.text)
-        found = trace_text(_subject(config), text, _block(config, TEXT_BLOCK), config.tokens)
+        block = _block(config, TEXT_BLOCK)
+        found = trace_text(_subject(config), text, block, config.tokens)
         return found, report.text_tables(found), lambda: traces.draw_text(found)
     from gt.probes import samples
 
@@ -126,6 +128,9 @@ def _look(config: TraceConfig) -> tuple[Any, list[Table], Any]:
 
 
 def _block(config: TraceConfig, usual: int) -> int:
+    """The size that is wanted, refused before a model is loaded."""
+    if config.block is not None and config.block < 1:
+        raise ValueError(f"block is {config.block}: expected at least 1 token")
     return usual if config.block is None else config.block
 
 
