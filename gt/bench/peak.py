@@ -9,7 +9,6 @@ import gc
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -64,8 +63,8 @@ def measure(request: PeakRequest, device_type: str) -> Peak:
 
     Args:
         request: What to measure.
-        device_type: "cpu" (in a fresh process) or "cuda" (in this one, without the first step, in which kernels are
-            tuned).
+        device_type: "cpu" (in a fresh process) or "cuda" (in this one, after a step of another such model: kernels are
+            tuned in it, and what the matrix library keeps from then on is allocated).
 
     Raises:
         PeakError: If there was not enough memory, or the process failed.
@@ -97,11 +96,12 @@ def measure(request: PeakRequest, device_type: str) -> Peak:
 
 
 def _on_cuda(request: PeakRequest) -> Peak:
-    _warm_up(torch.device("cuda"), Tokenizer(plan_subject(request.subject).tokenizer).vocab_size)
+    _train(request, 1)
     gc.collect()
     torch.cuda.empty_cache()
     before = torch.cuda.memory_allocated()
-    _train(request, tuned=torch.cuda.reset_peak_memory_stats)
+    torch.cuda.reset_peak_memory_stats()
+    _train(request, STEPS)
     torch.cuda.synchronize()
     return Peak(growth=torch.cuda.max_memory_allocated() - before, method="torch.cuda.max_memory_allocated")
 
@@ -110,27 +110,27 @@ def _on_cpu(request: PeakRequest) -> Peak:
     """Growth of this process, which must be fresh."""
     torch.set_num_threads(request.threads)
     tokenizer = Tokenizer(plan_subject(request.subject).tokenizer)
-    _warm_up(torch.device("cpu"), tokenizer.vocab_size)
+    _warm_up(tokenizer.vocab_size)
     gc.collect()
     before, method = _resident(peak=False)
     _forget_peak()
-    _train(request)
+    _train(request, STEPS)
     return Peak(growth=_resident(peak=True)[0] - before, method=method)
 
 
-def _warm_up(device: torch.device, vocab_size: int) -> None:
+def _warm_up(vocab_size: int) -> None:
     """Load what is loaded once for any model, which is no part of the growth.
 
-    That is code, kernels, threads, and what the matrix library keeps for each of them, which on a CPU goes by the
-    largest product: the head's.
+    That is code, kernels, threads, and what the matrix library keeps for each of them, which goes by the largest
+    product: the head's.
     """
-    model = HybridLM(registry.resolve(WARMUP_MODEL).config(vocab_size)).to(device)
-    tokens_BT = torch.zeros(BATCH_SIZE, LENGTH + 1, dtype=torch.long, device=device)
+    model = HybridLM(registry.resolve(WARMUP_MODEL).config(vocab_size))
+    tokens_BT = torch.zeros(BATCH_SIZE, LENGTH + 1, dtype=torch.long)
     train_step(model, make_optimizer(model, LR), tokens_BT, CLIP)
 
 
-def _train(request: PeakRequest, tuned: Callable[[], None] = lambda: None) -> None:
-    """Build the model and train it for `STEPS`; `tuned` is called after the first."""
+def _train(request: PeakRequest, steps: int) -> None:
+    """Build the model and train it."""
     device = torch.device(device_name(request.subject.device))
     if request.own_vocab_size:
         own = plan_subject(request.subject).spec
@@ -148,10 +148,8 @@ def _train(request: PeakRequest, tuned: Callable[[], None] = lambda: None) -> No
     torch.set_num_threads(request.threads)
     optimizer = make_optimizer(model, LR)
     shape = (request.batch, request.length + 1)
-    for step in range(STEPS):
+    for _ in range(steps):
         train_step(model, optimizer, torch.randint(vocab_size, shape, device=device), CLIP)
-        if step == 0:
-            tuned()
 
 
 def _resident(*, peak: bool) -> tuple[int, str]:

@@ -15,8 +15,7 @@ from gt.cache import remembered
 from gt.measurement import Measurement, measured
 from gt.probes.compare import Interval, finite_interval
 from gt.training.adamw import PlainAdamW
-from gt.training.mini import CLIP, LENGTH, LR
-from gt.training.optim import train_step
+from gt.training.mini import LENGTH, LR, check_step
 
 if TYPE_CHECKING:
     from gt.subject import Subject
@@ -96,11 +95,11 @@ def overfit(subject: Subject) -> tuple[Measurement, ...]:
 def _learn_by_heart(subject: Subject, learned: float) -> dict[str, list[float]]:
     """Loss of every step, and of every sample at the end."""
     model = subject.build()
-    optimizer = PlainAdamW(model, LR)
     samples_BT = subject.train_tokens.spaced_windows(SAMPLES, LENGTH + 1).to(subject.device)
+    step = check_step(subject, model, PlainAdamW(model, LR), samples_BT)
     losses: list[float] = []
     while len(losses) < MOST_STEPS and not (losses and (losses[-1] <= learned or not math.isfinite(losses[-1]))):
-        loss, _ = train_step(model, optimizer, samples_BT, CLIP)
+        loss, _ = step(samples_BT)
         losses.append(float(loss))
         subject.progress(len(losses), MOST_STEPS, f"loss {losses[-1]:.2f}")
     with torch.no_grad():

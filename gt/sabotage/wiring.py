@@ -192,7 +192,10 @@ _judged_width: list[int] = []
 
 
 def slow_when_wide(model: nn.Module) -> None:
-    """A fast path that only narrow models can take: in models wider than the first one every mixer runs ten times."""
+    """A fast path that only narrow models can take: in models wider than the first one every mixer runs ten times.
+
+    It does nothing to a model whose next scale is only deeper, as 2M is after 1M.
+    """
     width: int = cast(Any, model).config.hidden_size
     if not _judged_width:
         UNDO.append(_judged_width.clear)

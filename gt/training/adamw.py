@@ -23,7 +23,7 @@ class PlainAdamW:
     def __init__(self, model: nn.Module, lr: float) -> None:
         self.lr = lr
         self.parameters = list(model.parameters())
-        self.state: dict[nn.Parameter, tuple[Tensor, Tensor, Tensor]] = {}
+        self.state: dict[nn.Parameter, dict[str, Tensor]] = {}
 
     @torch.no_grad()
     def step(self) -> None:
@@ -31,12 +31,15 @@ class PlainAdamW:
         used = [(parameter, parameter.grad) for parameter in self.parameters if parameter.grad is not None]
         for parameter, _ in used:
             if parameter not in self.state:
-                count = torch.zeros((), device=parameter.device)
-                self.state[parameter] = torch.zeros_like(parameter), torch.zeros_like(parameter), count
+                self.state[parameter] = {
+                    "mean": torch.zeros_like(parameter),
+                    "square": torch.zeros_like(parameter),
+                    "count": torch.zeros((), device=parameter.device),
+                }
         if not used:
             return
         parameters, gradients = zip(*used, strict=True)
-        means, squares, counts = zip(*(self.state[parameter] for parameter in parameters), strict=True)
+        means, squares, counts = zip(*(self.state[parameter].values() for parameter in parameters), strict=True)
         torch._foreach_add_(counts, 1)
         torch._fused_adamw_(
             parameters,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -50,3 +51,26 @@ def exact(config: TrainConfig, device: torch.device) -> Iterator[None]:
     finally:
         torch.set_float32_matmul_precision(before[0])
         torch.use_deterministic_algorithms(before[1])
+
+
+@contextmanager
+def repeatable(device: torch.device) -> Iterator[None]:
+    """Let the same steps give the same bits again on a GPU, as far as the operations of a model can; a CPU does anyway.
+
+    torch then adds in a fixed order, and with it mamba-ssm and causal-conv1d, whose backward passes else add as their
+    threads come; our own kernels always do. What cannot is computed all the same, and nothing is said of it.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a launch for every tensor that is made
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r"[\s\S]*determinis")
+            yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.utils.deterministic.fill_uninitialized_memory = filled

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from typing import Any, Protocol
@@ -141,6 +141,10 @@ if hasattr(os, "register_at_fork"):
 class Stepping(Protocol):
     """An optimiser, torch's or one of ours."""
 
+    @property
+    def state(self) -> Mapping[Any, Mapping[str, Any]]:
+        """What it keeps of each parameter."""
+
     def step(self) -> Any:
         """Change the parameters by their gradients."""
 
@@ -179,7 +183,7 @@ def clip_gradients(model: nn.Module, clip: float) -> Tensor:
 
 
 def captured_step(
-    model: nn.Module, optimizer: torch.optim.Optimizer, example_BT: Tensor, clip: float
+    model: nn.Module, optimizer: Stepping, example_BT: Tensor, clip: float
 ) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
     """`train_step` recorded once as a CUDA graph: at these sizes launching kernels costs more than running them.
 
@@ -195,7 +199,7 @@ def capture(
     function: Callable[..., tuple[Tensor, Tensor]],
     examples: tuple[Tensor, ...],
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Stepping,
     changed: tuple[Tensor, ...] = (),
 ) -> Callable[..., tuple[Tensor, Tensor]]:
     """A training step as a CUDA graph, called with tensors of the shapes of the examples.

@@ -19,7 +19,7 @@ from gt.bench.peak import Peak, PeakError, PeakRequest, measure
 from gt.measurement import Unmeasurable
 from gt.models.config import ModelConfig
 from gt.probes import resources, step_sizes
-from gt.probes.resources import _cells, _foretell, next_scale
+from gt.probes.resources import MIB, _cells, _foretell, next_scale
 from gt.probes.step_sizes import Cell, peak_of_step
 from gt.subject import Subject, SubjectRequest, load_subject, plan_subject
 from gt.user_models import UserModel
@@ -269,7 +269,9 @@ on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVID
 
 
 def gpu_subject(**request: Any) -> Subject:
-    wanted = SubjectRequest(model="GF-MH@1M", device="cuda", **request)
+    wanted = SubjectRequest(
+        model="GF-MH@TINY", device="cuda", **request
+    )  # the next is wider: 2M is only deeper than 1M
     return load_subject(plan_subject(wanted), lambda done, total, note: None)
 
 
@@ -279,7 +281,9 @@ def gpu_subject(**request: Any) -> Subject:
 def test_memory_on_a_gpu_does_not_depend_on_what_ran_before(model: str) -> None:
     request = PeakRequest(subject=SubjectRequest(model=model, device="cuda"), batch=8, length=64, threads=1)
     first, again = (measure(request, "cuda").growth for _ in range(2))
-    assert first == pytest.approx(again, rel=0.01), "workspaces and tuning are no part of it"
+    print(model, first, again)
+    # A block that is free is handed out whole where no more than 1 MiB of it would be left.
+    assert abs(first - again) <= MIB, "workspaces and tuning are no part of it"
 
 
 @pytest.mark.gpu
@@ -294,6 +298,7 @@ def test_a_gpu_foretells_the_next_scale_and_sees_a_fallback(monkeypatch: pytest.
     assert found["measured_step"].note == "wall clock"
     assert abs(found["memory_error"].value or 0) < 0.2, "the limit of a PASS"
     broken = {one.metric: one.value for one in next_scale(gpu_subject(sabotage="slow-when-wide"))}
+    print(broken)
     assert (broken["step_time_error"] or 0) > (found["step_time_error"].value or 0) + 0.5
 
 

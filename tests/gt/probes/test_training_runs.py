@@ -88,6 +88,21 @@ def test_a_resumed_run_is_the_same_unless_moments_are_lost(own_cache: Path) -> N
     assert again[0].value == healthy[0].value
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("model", ["GF-MH@TINY", "GPT2@TINY"])
+def test_on_a_gpu_too_a_resumed_run_is_the_same_unless_moments_are_lost(model: str, own_cache: Path) -> None:
+    def on_gpu(**request: Any) -> Subject:
+        plan = plan_subject(SubjectRequest(model=model, device="cuda", run_id="this", **request))
+        return load_subject(plan, lambda done, total, note: None)
+
+    healthy = training_runs.resuming(on_gpu())
+    print(model, healthy[0].value, healthy[0].note)
+    assert status("L3", healthy) == "PASS"
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert status("L3", training_runs.resuming(on_gpu(sabotage="lost-moments"))) == "FAIL"
+
+
 def test_a_part_that_is_not_saved_is_seen(own_cache: Path) -> None:
     subject = load(model="RWKV6@TINY")
     build = subject.build
