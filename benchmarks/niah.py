@@ -154,11 +154,12 @@ def side_by_side(
 
 def one_by_one(call: Callable[[], Any]) -> Any:
     """The same with one row in every call of the model."""
-    before, session.MAX_ROWS = session.MAX_ROWS, 1
+    before = session.MAX_ROWS, session.ANSWERING_ON_GPU
+    session.MAX_ROWS = session.ANSWERING_ON_GPU = 1
     try:
         return call()
     finally:
-        session.MAX_ROWS = before
+        session.MAX_ROWS, session.ANSWERING_ON_GPU = before
 
 
 def total(figures: list[dict[str, Any]]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from gt.models.state import ModelState
 from gt.tokenizers import Tokenizer
 
 MAX_ROWS = 32  # sequences per call: their states stay in the cache; changes no result
+ANSWERING_ON_GPU = 256  # sequences per call of one token or a few on a GPU: launching the call costs the most of it
 MAX_TOKENS = 8192  # per call: what a model holds while it reads does not grow with the text
 
 _End = tuple[list[int], ModelState, Tensor]
@@ -291,6 +292,7 @@ class Sessions:
         """States and next-token logits of a few conversations at a time."""
         if self._state is None or self._logits is None:
             raise ValueError("nothing was fed yet: feed a text first")
-        for start in range(0, self.count, MAX_ROWS):
-            rows = slice(start, start + MAX_ROWS)
+        most = ANSWERING_ON_GPU if self._device.type == "cuda" else MAX_ROWS
+        for start in range(0, self.count, most):
+            rows = slice(start, start + most)
             yield self._state.select(rows), self._logits[rows]

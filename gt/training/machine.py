@@ -64,13 +64,14 @@ def repeatable(device: torch.device) -> Iterator[None]:
         yield
         return
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    filled = torch.utils.deterministic.fill_uninitialized_memory
+    memory: Any = torch.utils.deterministic  # whose one setting is made as it is loaded
+    filled = memory.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a launch for every tensor that is made
+    memory.fill_uninitialized_memory = False  # a launch for every tensor that is made
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=r"[\s\S]*determinis")
             yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-        torch.utils.deterministic.fill_uninitialized_memory = filled
+        memory.fill_uninitialized_memory = filled

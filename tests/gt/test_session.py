@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 
 import msgspec
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from gt import registry
+from gt import registry, session
 from gt.models.build import build_model
 from gt.models.state import ModelState
 from gt.session import MAX_ROWS, Sessions
@@ -74,6 +75,24 @@ def test_many_rows_go_in_several_calls(model: nn.Module, tokenizer: Tokenizer) -
     many = sessions(model, tokenizer, ["fox", "dog"] * (MAX_ROWS // 2 + 3)).generate(3)
     assert many[:2] == sessions(model, tokenizer, ["fox", "dog"]).generate(3)
     assert many == many[:2] * (MAX_ROWS // 2 + 3)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_a_gpu_answers_more_rows_at_once_and_the_same(
+    model: nn.Module, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [f"{one} {other}" for one in TEXTS for other in ("and", "over", "again", "sleeps")] * 3
+    moved = deepcopy(model).cuda()
+    assert MAX_ROWS < len(texts) < session.ANSWERING_ON_GPU
+    together = sessions(moved, tokenizer, texts)
+    scores, answers = together.score(texts), together.generate(5)
+    assert answers == sessions(model, tokenizer, texts).generate(5)
+    assert len(set(answers)) > 1, "all the same: the test shows nothing"
+    monkeypatch.setattr(session, "ANSWERING_ON_GPU", 7)
+    few = sessions(moved, tokenizer, texts)
+    assert few.score(texts) == pytest.approx(scores)
+    assert few.generate(5) == answers
 
 
 def test_generating_goes_on_where_it_stopped(model: nn.Module, tokenizer: Tokenizer) -> None:
