@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import torch
 from kernels import conditions, milliseconds, rounds, summary  # benchmarks/kernels.py, the folder of this script
 from rich.console import Console
@@ -127,7 +128,10 @@ def step_of(
     spec = registry.resolve(chosen.model)
     if competitor.variant:
         spec = registry.resolve(f"{competitor.variant}@{spec.scale}")
-    model: nn.Module = build_model(spec.config(chosen.vocab)).to(chosen.device)
+    config = spec.config(chosen.vocab)
+    if config.max_positions:  # learned positions: as many as the text has
+        config = msgspec.structs.replace(config, max_positions=max(config.max_positions, example_BT.shape[1]))
+    model: nn.Module = build_model(config).to(chosen.device)
     model = {"fp32": lambda m: m, "autocast": Autocast, "bf16": nn.Module.bfloat16}[precision](model)
     if competitor.compiled:
         model.compile()
