@@ -8,19 +8,23 @@ from pathlib import Path
 
 import pytest
 
+from pytest_groundthink import options
+
 pytest_plugins = ["pytester"]
 
 HERE = Path(__file__).parent
 
-# Workers, inner sessions and what they start share the cores: with two threads each they wait for one another, which
-# takes several times as long. Both are read when torch is loaded.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
-
+@pytest.hookimpl(tryfirst=True)  # before the plugin registers the markers by which it knows whether it is asked for
 def pytest_configure(config: pytest.Config) -> None:
-    """Warnings are errors in our own tests; in pyproject.toml this would govern the checks of a checkout as well."""
+    """Set what holds for our own tests, and not for `pytest -m gate` in a checkout, which pytest shows this file too."""
+    if hasattr(config.option, "gt_model") and options.in_use(config):
+        return
     config.addinivalue_line("filterwarnings", "error")
+    # Workers, inner sessions and what they start share the cores: with two threads each they wait for one another,
+    # which takes several times as long. Both are read when torch is loaded.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 
 @pytest.fixture(scope="session")

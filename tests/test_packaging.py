@@ -92,6 +92,29 @@ def test_the_readme_lists_every_option_once() -> None:
     assert listed == sorted(re.findall(r"^  (--[a-z-]+)", group, flags=re.MULTILINE))
 
 
+def test_a_gate_run_in_a_checkout_is_not_bound_by_what_our_own_tests_ask_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shows_settings.py").write_text(
+        """
+import os
+
+def pytest_sessionfinish(session):
+    filters = session.config.getini("filterwarnings")
+    print(f"threads {os.environ.get('OMP_NUM_THREADS')}, filters {filters}, {session.testscollected} collected")
+""",
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    asking = [sys.executable, "-m", "pytest", "-p", "shows_settings", "-p", "no:cacheprovider", "--collect-only", "-q"]
+    asked = [*asking, "-m", "gate", "--model", "GF-MH@TINY"]
+    gates = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert re.search(r"threads None, filters \[\], [1-9]\d* collected", gates), gates
+    own = subprocess.run([*asking, "tests/test_packaging.py"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "threads 1, filters ['error']" in own.stdout, own.stdout
+
+
 def test_everything_that_is_installed_is_pinned() -> None:
     needed = {name for name in installed_with(PROJECT["project"]["name"], ("dev",)) if not GPU.match(name)}
     assert needed >= {"torch", "pytest", "mypy"}
