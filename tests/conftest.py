@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 
 @pytest.hookimpl(tryfirst=True)  # before the plugin registers the markers by which it knows whether it is asked for
 def pytest_configure(config: pytest.Config) -> None:
-    """Set what holds for our own tests, and not for `pytest -m gate` in a checkout, which pytest shows this file too."""
+    """Set what holds for our own tests; pytest reads this file for `pytest -m gate` in a checkout as well."""
     if hasattr(config.option, "gt_model") and options.in_use(config):
         return
     config.addinivalue_line("filterwarnings", "error")
