@@ -19,8 +19,12 @@ MAX_ROWS = 32  # sequences per call: their states stay in the cache; changes no 
 ANSWERING_ON_GPU = 256  # sequences per call of one token or a few on a GPU: launching the call costs the most of it
 MAX_TOKENS = 8192  # per call: what a model holds while it reads does not grow with the text
 
-_End = tuple[list[int], ModelState, Tensor]
-"""Where some conversations are: their rows, states and next-token logits."""
+
+class _Block(NamedTuple):
+    """Where conversations that were read together are: states and next-token logits, not to be changed in place."""
+
+    state: ModelState
+    logits: Tensor
 
 
 class Sampled(NamedTuple):
@@ -46,8 +50,8 @@ class Sessions:
         # A model of the user's own need not know the argument.
         able = isinstance(model, BlockLM | GPT2LM) or getattr(model, "knows_last_only", False)
         self._reading = {"last_only": True} if able else {}
-        self._state: ModelState | None = None
-        self._logits: Tensor | None = None
+        # The block and the row in it of each conversation: going on from some of them copies no state.
+        self._places: list[tuple[_Block, int]] = []
 
     def feed(self, texts: Sequence[str]) -> None:
         """Read the next stretch of text of every conversation.
@@ -65,25 +69,22 @@ class Sessions:
     @torch.no_grad()
     def feed_tokens(self, rows: Sequence[Sequence[int]]) -> None:
         """As `feed`, with token ids."""
-        waiting = [index for index, row in enumerate(rows) if not row]
-        ends: list[_End] = []
-        if waiting:
-            if self._state is None or self._logits is None:
-                raise ValueError("a conversation begins with an empty text: there is nothing to read")
-            ends.append((waiting, self._state.select(waiting), self._logits[waiting]))
+        if not self._places and not all(rows):
+            raise ValueError("a conversation begins with an empty text: there is nothing to read")
         # A recurrent state has no padding mask: rows of equal length are read together.
         by_length: dict[int, list[int]] = defaultdict(list)
         for index, row in enumerate(rows):
             by_length[len(row)].append(index)
+        ends: list[tuple[list[int], _Block]] = []
         for length in sorted(by_length.keys() - {0}):
             for start in range(0, len(by_length[length]), MAX_ROWS):
                 chosen = by_length[length][start : start + MAX_ROWS]
                 tokens = torch.tensor([list(rows[i]) for i in chosen], device=self._device)
-                state = self._state.select(chosen) if self._state is not None else None
+                state = self._gather(chosen).state if self._places else None
                 for stretch in tokens.split(max(1, MAX_TOKENS // len(chosen)), dim=1):
                     logits, state = self.model(stretch, state=state, return_states=True, **self._reading)
                 if state is not None:  # a row of this length has a token to read
-                    ends.append((chosen, state, logits[:, -1]))
+                    ends.append((chosen, _Block(state, logits[:, -1].clone())))
         self._move_to(ends)
 
     @torch.no_grad()
@@ -100,12 +101,9 @@ class Sessions:
         if max_tokens < 1:
             raise ValueError(f"cannot generate {max_tokens} tokens: ask for at least one")
         ended = self._end_of_answer(stop)
-        rows: list[list[int]] = []
-        ends: list[_End] = []
-        for state, logits in self._slices():
-            first = len(rows)
-            rows += [[] for _ in range(len(logits))]
-            alive = list(range(first, len(rows)))
+        rows: list[list[int]] = [[] for _ in range(self.count)]
+        ends: list[tuple[list[int], _Block]] = []
+        for alive, (state, logits) in self._batches():
             for position in range(max_tokens):
                 chosen = logits.argmax(-1)
                 out, state = self.model(chosen[:, None], state=state, return_states=True)
@@ -115,7 +113,7 @@ class Sessions:
                 last = position + 1 == max_tokens
                 over = [i for i, row in enumerate(alive) if last or ended(rows[row])]
                 if over:
-                    ends.append(([alive[i] for i in over], state.select(over), logits[over]))
+                    ends.append(([alive[i] for i in over], _Block(state.select(over), logits[over])))
                     going = [i for i in range(len(alive)) if i not in set(over)]
                     alive, state, logits = [alive[i] for i in going], state.select(going), logits[going]
                 if not alive:
@@ -140,11 +138,8 @@ class Sessions:
                 f"got {max_tokens} tokens at temperature {temperature}: expected at least 1 token, and 0 or more"
             )
         found = [Sampled([], []) for _ in range(self.count)]
-        ends: list[_End] = []
-        begun = 0
-        for state, logits in self._slices():
-            rows = list(range(begun, begun + len(logits)))
-            begun += len(rows)
+        ends: list[tuple[list[int], _Block]] = []
+        for rows, (state, logits) in self._batches():
             # A generator knows 32 bits of its seed.
             draws = [torch.Generator().manual_seed(Random(f"{seed}/{row}").getrandbits(32)) for row in rows]
             for _ in range(max_tokens):
@@ -159,7 +154,7 @@ class Sessions:
                     found[row].entropies.append(entropy)
                 out, state = self.model(chosen[:, None].to(logits.device), state=state, return_states=True)
                 logits = out[:, -1]
-            ends.append((rows, state, logits))
+            ends.append((rows, _Block(state, logits)))
         self._move_to(ends)
         return found
 
@@ -170,9 +165,7 @@ class Sessions:
         Raises:
             ValueError: If nothing was fed yet.
         """
-        if self._state is None:
-            raise ValueError("nothing was fed yet: feed a text first")
-        return self._state
+        return self._all().state
 
     def _end_of_answer(self, stop: str | None) -> Callable[[list[int]], bool]:
         """Whether the newest token of an answer ends it: the end-of-text token, or the one that completes `stop`."""
@@ -185,13 +178,41 @@ class Sessions:
         longest = len(stop.encode())
         return lambda row: row[-1] == end or (row[-1] in closing and stop in decode(row[-longest:]))
 
-    def _move_to(self, ends: list[_End]) -> None:
-        """Put every conversation at its new point. What was there is not touched: forks share it."""
-        _, _, some_logits = ends[0]
-        logits = some_logits.new_empty(self.count, some_logits.shape[-1])
-        for rows, _, last in ends:
-            logits[rows] = last
-        self._state, self._logits = ModelState.merge([(rows, state) for rows, state, _ in ends]), logits
+    def _move_to(self, ends: Sequence[tuple[Sequence[int], _Block]]) -> None:
+        """Put conversations at their new points. What was there is not touched: forks share it."""
+        places = dict(enumerate(self._places))
+        for rows, block in ends:
+            places.update(zip(rows, ((block, index) for index in range(len(rows))), strict=True))
+        self._places = [places[row] for row in range(self.count)]
+
+    def _gather(self, rows: Sequence[int]) -> _Block:
+        """Where some conversations are, in this order."""
+        parts: dict[int, tuple[_Block, list[int], list[int]]] = {}
+        for place, row in enumerate(rows):
+            block, index = self._places[row]
+            _, places, indices = parts.setdefault(id(block), (block, [], []))
+            places.append(place)
+            indices.append(index)
+        taken: list[tuple[list[int], _Block]] = []
+        for block, places, indices in parts.values():
+            if indices == list(range(len(block.logits))):
+                taken.append((places, block))  # as it is: nothing is copied
+            else:
+                taken.append((places, _Block(block.state.select(indices), block.logits[indices])))
+        if len(taken) == 1:
+            return taken[0][1]
+        logits = taken[0][1].logits.new_empty(len(rows), taken[0][1].logits.shape[-1])
+        for places, block in taken:
+            logits[places] = block.logits
+        return _Block(ModelState.merge([(places, block.state) for places, block in taken]), logits)
+
+    def _all(self) -> _Block:
+        """Where all conversations are, in their order."""
+        if not self._places:
+            raise ValueError("nothing was fed yet: feed a text first")
+        block = self._gather(range(self.count))
+        self._move_to([(range(self.count), block)])
+        return block
 
     def _until_end(self, row: list[int]) -> list[int]:
         end = self.tokenizer.end_of_text
@@ -210,9 +231,9 @@ class Sessions:
         """As `score`, with token ids."""
         if len(rows) != self.count or not all(rows):
             raise ValueError(f"got {len(rows)} texts for {self.count} conversations, or an empty one among them")
-        totals: list[float] = []
-        for state, logits in self._slices():
-            part = [list(row) for row in rows[len(totals) : len(totals) + len(logits)]]
+        totals = [0.0] * self.count
+        for chosen, (state, logits) in self._batches():
+            part = [list(rows[index]) for index in chosen]
             lengths = torch.tensor([len(row) for row in part], device=self._device)
             # What fills a row up comes after all that counts of it, and its state is not kept.
             longest = max(map(len, part))
@@ -223,7 +244,8 @@ class Sessions:
                 logits_BTV = torch.cat([logits_BTV, after], dim=1)
             gains_BT = logits_BTV.float().log_softmax(-1).gather(2, tokens_BT[..., None])[..., 0]
             counted = torch.arange(longest, device=self._device) < lengths[:, None]
-            totals += gains_BT.where(counted, 0).double().sum(1).tolist()
+            for index, total in zip(chosen, gains_BT.where(counted, 0).double().sum(1).tolist(), strict=True):
+                totals[index] = total
         return totals
 
     def fork(self, first: int | None = None) -> Self:
@@ -232,19 +254,16 @@ class Sessions:
         Args:
             first: Only as many of the first conversations.
         """
-        # States are never written in place: sharing them is safe.
-        return self._at(slice(self.count if first is None else min(first, self.count)))
+        return self.take(range(self.count if first is None else min(first, self.count)))
 
     def take(self, rows: Sequence[int]) -> Self:
         """New conversations that go on from some of these, in this order; one that is named twice is there twice."""
-        return self._at(list(rows))
+        # States are never written in place: sharing them is safe.
+        return self._at(len(rows), [self._places[row] for row in rows] if self._places else [])
 
-    def _at(self, rows: slice | list[int]) -> Self:
-        other = type(self)(
-            self.model, self.tokenizer, len(range(self.count)[rows] if isinstance(rows, slice) else rows)
-        )
-        if self._state is not None and self._logits is not None:
-            other._state, other._logits = self._state.select(rows), self._logits[rows]
+    def _at(self, count: int, places: list[tuple[_Block, int]]) -> Self:
+        other = type(self)(self.model, self.tokenizer, count)
+        other._places = places
         return other
 
     @classmethod
@@ -254,18 +273,12 @@ class Sessions:
         Raises:
             ValueError: If there are none, or some have read nothing.
         """
-        ends: list[_End] = []
-        count = 0
-        for part in parts:
-            if part._state is None or part._logits is None:
-                raise ValueError("nothing was fed yet to some of the conversations: feed a text first")
-            ends.append((list(range(count, count + part.count)), part._state, part._logits))
-            count += part.count
-        if not count:
+        if not any(part.count for part in parts):
             raise ValueError("there is no conversation to join: expected at least one")
-        joined = cls(parts[0].model, parts[0].tokenizer, count)
-        joined._move_to(ends)
-        return joined
+        if not all(part._places for part in parts):
+            raise ValueError("nothing was fed yet to some of the conversations: feed a text first")
+        places = [place for part in parts for place in part._places]
+        return parts[0]._at(len(places), places)
 
     def save(self) -> dict[str, Tensor]:
         """Where the conversations are, as tensors by name; `restore` goes on from there.
@@ -273,26 +286,31 @@ class Sessions:
         Raises:
             ValueError: If nothing was fed yet.
         """
-        if self._state is None or self._logits is None:
-            raise ValueError("nothing was fed yet: feed a text first")
-        kept = {f"state.{name}": tensor for name, tensor in self._state.tensors.items()} | {"logits": self._logits}
+        state, logits = self._all()
+        kept = {f"state.{name}": tensor for name, tensor in state.tensors.items()} | {"logits": logits}
         return {name: tensor.detach().cpu().contiguous() for name, tensor in kept.items()}
 
     def restore(self, kept: Mapping[str, Tensor]) -> None:
         """Go on from where `save` was called."""
         on_device = {name: tensor.to(self._device) for name, tensor in kept.items()}
-        self._logits = on_device.pop("logits")
-        self._state = ModelState({name.removeprefix("state."): tensor for name, tensor in on_device.items()})
+        logits = on_device.pop("logits")
+        state = ModelState({name.removeprefix("state."): tensor for name, tensor in on_device.items()})
+        self._move_to([(range(self.count), _Block(state, logits))])
 
     @property
     def _device(self) -> torch.device:
         return next(self.model.parameters()).device
 
-    def _slices(self) -> Iterator[tuple[ModelState, Tensor]]:
-        """States and next-token logits of a few conversations at a time."""
-        if self._state is None or self._logits is None:
+    def _batches(self) -> Iterator[tuple[list[int], _Block]]:
+        """Some conversations at a time, and where they are; those together that were read together."""
+        if not self._places:
             raise ValueError("nothing was fed yet: feed a text first")
+        together: dict[int, list[int]] = defaultdict(list)
+        for row, (block, _) in enumerate(self._places):
+            together[id(block)].append(row)
+        # Full batches first: they are taken as they are.
+        rows = [row for own in sorted(together.values(), key=len, reverse=True) for row in own]
         most = ANSWERING_ON_GPU if self._device.type == "cuda" else MAX_ROWS
         for start in range(0, self.count, most):
-            rows = slice(start, start + most)
-            yield self._state.select(rows), self._logits[rows]
+            chosen = rows[start : start + most]
+            yield chosen, self._gather(chosen)

@@ -53,7 +53,7 @@ def read(subject: Subject, conversations: Sequence[Turns], *, room: int, keep: b
         trunk = _one_turn_on(trunk, before, heard)
         heard = [min(size + 1, len(turns)) for size, turns in zip(heard, before, strict=True)]
         subject.progress(max(heard), most, "turns of the conversations")
-    asked = _rows(trunk.sessions, [trunk.rows[turns] for turns in before]).fork()
+    asked = trunk.sessions.take([trunk.rows[turns] for turns in before])
     if keep:
         subject.kept[_KEPT] = trunk
     asked.feed([turns[-1] for turns in conversations])
@@ -81,14 +81,9 @@ def _one_turn_on(trunk: Trunk, before: Sequence[Turns], heard: Sequence[int]) ->
             rows[further] = len(rows)
             parents.append(trunk.rows[turns[:size]])
             texts.append(turns[size] if size < len(turns) else "")
-    sessions = _rows(trunk.sessions, parents)
+    sessions = trunk.sessions.take(parents)
     sessions.feed(texts)
     return Trunk(rows, sessions)
-
-
-def _rows(sessions: Sessions, rows: list[int]) -> Sessions:
-    """These rows; where they are all there are, nothing is copied."""
-    return sessions if rows == list(range(sessions.count)) else sessions.take(rows)
 
 
 def _check_length(subject: Subject, conversations: Sequence[Turns], room: int) -> None:

@@ -182,13 +182,13 @@ def test_cached_is_uncached(real: Any) -> None:
     cells = [(place, needle) for place, own in hidden.items() for needle in own]
     asked = rows.take(range(1, len(cells) + 1))
     asked.feed([needle.query for _, needle in cells])
-    assert asked._logits is not None
+    logits = asked.save()["logits"]
     for row, (place, needle) in enumerate(cells):
         prompt = [*haystack.tokens[:place], *TOKENIZER.encode(needle.statement), *haystack.tokens[place:end],
                   *TOKENIZER.encode(needle.query)]  # fmt: skip
         with torch.no_grad():
             alone = real.model(torch.tensor([prompt]))[0, -1]
-        assert torch.allclose(asked._logits[row], alone, atol=1e-4)
+        assert torch.allclose(logits[row], alone, atol=1e-4)
         one = Sessions(real.model, TOKENIZER, 1)
         one.feed_tokens([prompt])
         assert ask(rows, [row + 1], [needle.query]) == one.generate(ANSWER_TOKENS, "\n")
@@ -208,8 +208,7 @@ def test_ten_facts_cached_are_ten_facts_uncached(real: Any) -> None:
         prompt += haystack.tokens[before:150]
         with torch.no_grad():
             alone = real.model(torch.tensor([prompt]))[0, -1]
-        assert rows._logits is not None
-        assert torch.allclose(rows._logits[row], alone, atol=1e-4)
+        assert torch.allclose(rows.save()["logits"][row], alone, atol=1e-4)
 
 
 def test_a_prompt_is_as_long_as_it_is_called() -> None:
