@@ -27,6 +27,10 @@ class _Block(NamedTuple):
     logits: Tensor
 
 
+_End = tuple[Sequence[int], _Block]
+"""Some conversations, and where they are."""
+
+
 class Sampled(NamedTuple):
     """Tokens that were drawn, and the entropy in nats of what each was drawn from, at temperature 1."""
 
@@ -75,7 +79,7 @@ class Sessions:
         by_length: dict[int, list[int]] = defaultdict(list)
         for index, row in enumerate(rows):
             by_length[len(row)].append(index)
-        ends: list[tuple[list[int], _Block]] = []
+        ends: list[_End] = []
         for length in sorted(by_length.keys() - {0}):
             for start in range(0, len(by_length[length]), MAX_ROWS):
                 chosen = by_length[length][start : start + MAX_ROWS]
@@ -87,7 +91,6 @@ class Sessions:
                     ends.append((chosen, _Block(state, logits[:, -1].clone())))
         self._move_to(ends)
 
-    @torch.no_grad()
     def generate(self, max_tokens: int, stop: str | None = None) -> list[str]:
         """Greedy continuation of every conversation (temperature 0); the conversations move on with it.
 
@@ -98,28 +101,43 @@ class Sessions:
         Raises:
             ValueError: If nothing was fed yet, or no token is asked for.
         """
+        rows, ends = self._generate(max_tokens, stop, move_on=True)
+        self._move_to(ends)
+        return rows
+
+    def answer(self, max_tokens: int, stop: str | None = None) -> list[str]:
+        """As `generate`, but the conversations stay where they are: the states after the answers are not kept."""
+        return self._generate(max_tokens, stop, move_on=False)[0]
+
+    @torch.no_grad()
+    def _generate(self, max_tokens: int, stop: str | None, *, move_on: bool) -> tuple[list[str], list[_End]]:
+        """What conversations generate, and if they move on, where they then are."""
         if max_tokens < 1:
             raise ValueError(f"cannot generate {max_tokens} tokens: ask for at least one")
         ended = self._end_of_answer(stop)
         rows: list[list[int]] = [[] for _ in range(self.count)]
-        ends: list[tuple[list[int], _Block]] = []
-        for alive, (state, logits) in self._batches():
+        ends: list[_End] = []
+        for beside, (state, logits) in self._batches():
+            alive = dict(enumerate(beside))  # place in the batch -> conversation
             for position in range(max_tokens):
                 chosen = logits.argmax(-1)
                 out, state = self.model(chosen[:, None], state=state, return_states=True)
                 logits = out[:, -1]
-                for row, token in zip(alive, chosen.tolist(), strict=True):
-                    rows[row].append(token)
+                tokens = chosen.tolist()
+                for place, row in alive.items():
+                    rows[row].append(tokens[place])
                 last = position + 1 == max_tokens
-                over = [i for i, row in enumerate(alive) if last or ended(rows[row])]
-                if over:
-                    ends.append(([alive[i] for i in over], _Block(state.select(over), logits[over])))
-                    going = [i for i in range(len(alive)) if i not in set(over)]
-                    alive, state, logits = [alive[i] for i in going], state.select(going), logits[going]
+                over = [place for place, row in alive.items() if last or ended(rows[row])]
+                if over and move_on:
+                    ends.append(([alive[place] for place in over], _Block(state.select(over), logits[over])))
+                for place in over:
+                    del alive[place]
                 if not alive:
                     break
-        self._move_to(ends)
-        return [self.tokenizer.decode(self._until_end(row)) for row in rows]
+                if 2 * len(alive) <= len(tokens):  # to leave out a few would cost more than to compute them
+                    state, logits = state.select(list(alive)), logits[list(alive)]
+                    alive = dict(enumerate(alive.values()))
+        return [self.tokenizer.decode(self._until_end(row)) for row in rows], ends
 
     @torch.no_grad()
     def sample(self, max_tokens: int, temperature: float, seed: int = 0) -> list[Sampled]:
@@ -138,7 +156,7 @@ class Sessions:
                 f"got {max_tokens} tokens at temperature {temperature}: expected at least 1 token, and 0 or more"
             )
         found = [Sampled([], []) for _ in range(self.count)]
-        ends: list[tuple[list[int], _Block]] = []
+        ends: list[_End] = []
         for rows, (state, logits) in self._batches():
             # A generator knows 32 bits of its seed.
             draws = [torch.Generator().manual_seed(Random(f"{seed}/{row}").getrandbits(32)) for row in rows]
@@ -178,7 +196,7 @@ class Sessions:
         longest = len(stop.encode())
         return lambda row: row[-1] == end or (row[-1] in closing and stop in decode(row[-longest:]))
 
-    def _move_to(self, ends: Sequence[tuple[Sequence[int], _Block]]) -> None:
+    def _move_to(self, ends: Sequence[_End]) -> None:
         """Put conversations at their new points. What was there is not touched: forks share it."""
         places = dict(enumerate(self._places))
         for rows, block in ends:

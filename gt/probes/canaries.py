@@ -139,7 +139,7 @@ def measure_row(subject: Subject, canary: Canary) -> tuple[Measurement, ...]:
     conversations = [*(one.turns for one in _questions(items)), *(one.control for one in _questions(few))]
     asked = read(subject, conversations, room=canary.max_tokens, keep=canary.leads_on)
     ranked = _ranked_first(subject, asked, few)
-    every_answer = iter(asked.generate(canary.max_tokens, canary.stop))
+    every_answer = iter(asked.answer(canary.max_tokens, canary.stop))
     answers, without = _answered(canary, items, every_answer), _answered(canary, few, every_answer)
     scores = [_together(own) for own in answers]
     unaided = [_together(own) for own in without]

@@ -71,7 +71,7 @@ def ask(rows: Sessions, of: Sequence[int], queries: Sequence[str]) -> list[str]:
     """Answers to one question each, of conversations that stay where they are; several may be asked of one."""
     asked = rows.take(of)
     asked.feed(queries)
-    return asked.generate(ANSWER_TOKENS, LINE_END)
+    return asked.answer(ANSWER_TOKENS, LINE_END)
 
 
 def ranked_first(rows: Sessions, of: Sequence[int], asked: Sequence[Needle]) -> list[bool]:

@@ -42,7 +42,7 @@ def measure(subject: Subject) -> tuple[Measurement, ...]:
         without = [item.control for item in items[:few]] if not found else []
         conversations = [*(item.turns for item in items), *without]
         asked = read(subject, conversations, room=canary.max_tokens, keep=turns != TURNS[-1])
-        answers = asked.generate(canary.max_tokens, canary.stop)
+        answers = asked.answer(canary.max_tokens, canary.stop)
         found.append((items, [canary.score(item, answer) for item, answer in zip(items, answers, strict=False)]))
         controls += [canary.score(item, answer) for item, answer in zip(items, answers[len(items) :], strict=False)]
     # The answers about one fact are one observation: its share of right ones.

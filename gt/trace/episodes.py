@@ -120,7 +120,7 @@ def _written(told: Sessions, user: str, reply: str | None) -> str:
         told.feed([text])
         return text
     told.feed([canary_data().query(user)])
-    said = told.fork().generate(MAX_TOKENS, LINE_END)[0].partition(LINE_END)[0].strip()
+    said = told.answer(MAX_TOKENS, LINE_END)[0].partition(LINE_END)[0].strip()
     whole = canary_data().turn(user, said)
     # What follows the question is read as written, whatever the model would do after its line.
     told.feed([whole.removeprefix(canary_data().query(user))])
@@ -134,7 +134,7 @@ def _ask(told: Sessions, facts: Sequence[Fact], turn: int) -> list[Answer]:
     rows = [row for row, fact in enumerate(facts) for _ in (fact.answer, *fact.rivals)]
     candidates = [f" {value}" for fact in facts for value in (fact.answer, *fact.rivals)]
     gains = iter(forks.take(rows).score(candidates))
-    texts = forks.generate(MAX_TOKENS, LINE_END)
+    texts = forks.answer(MAX_TOKENS, LINE_END)
     found = []
     for fact, text in zip(facts, texts, strict=True):
         own = next(gains)

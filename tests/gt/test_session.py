@@ -194,6 +194,23 @@ def test_a_stop_is_found_in_every_row_alone(model: nn.Module, tokenizer: Tokeniz
     assert all(whole.startswith(part) for whole, part in zip(free, stopped, strict=True))
 
 
+def test_answers_that_end_early_leave_every_conversation_at_its_end(model: nn.Module, tokenizer: Tokenizer) -> None:
+    stop = sessions(model, tokenizer, TEXTS).generate(12)[0][2:5]
+    together = sessions(model, tokenizer, TEXTS * 3)
+    first, then = together.generate(12, stop), together.generate(4)
+    assert len(set(map(len, first))) > 1, "all as long: the test shows nothing"
+    for text, said, more in zip(TEXTS * 3, first, then, strict=True):
+        one = sessions(model, tokenizer, [text])
+        assert [one.generate(12, stop)[0], one.generate(4)[0]] == [said, more]
+
+
+def test_answering_is_generating_without_moving_on(model: nn.Module, tokenizer: Tokenizer) -> None:
+    made = sessions(model, tokenizer, TEXTS)
+    before = made.save()
+    assert made.answer(6) == sessions(model, tokenizer, TEXTS).generate(6)
+    assert all(torch.equal(before[name], tensor) for name, tensor in made.save().items())
+
+
 def test_a_conversation_without_a_text_waits(model: nn.Module, tokenizer: Tokenizer) -> None:
     together = sessions(model, tokenizer, TEXTS)
     together.feed(["", " and", "", " over the lazy dog"])
