@@ -205,24 +205,13 @@ class Sessions:
 
     def _gather(self, rows: Sequence[int]) -> _Block:
         """Where some conversations are, in this order."""
-        parts: dict[int, tuple[_Block, list[int], list[int]]] = {}
-        for place, row in enumerate(rows):
-            block, index = self._places[row]
-            _, places, indices = parts.setdefault(id(block), (block, [], []))
-            places.append(place)
-            indices.append(index)
-        taken: list[tuple[list[int], _Block]] = []
-        for block, places, indices in parts.values():
-            if indices == list(range(len(block.logits))):
-                taken.append((places, block))  # as it is: nothing is copied
-            else:
-                taken.append((places, _Block(block.state.select(indices), block.logits[indices])))
-        if len(taken) == 1:
-            return taken[0][1]
-        logits = taken[0][1].logits.new_empty(len(rows), taken[0][1].logits.shape[-1])
-        for places, block in taken:
-            logits[places] = block.logits
-        return _Block(ModelState.merge([(places, block.state) for places, block in taken]), logits)
+        places = [self._places[row] for row in rows]
+        block = places[0][0]
+        whole = list(range(len(block.logits)))
+        if all(other is block for other, _ in places) and [index for _, index in places] == whole:
+            return block  # as it is: nothing is copied
+        logits = torch.stack([block.logits[index] for block, index in places])
+        return _Block(ModelState.gather([(block.state, index) for block, index in places]), logits)
 
     def _all(self) -> _Block:
         """Where all conversations are, in their order."""
@@ -331,4 +320,6 @@ class Sessions:
         most = ANSWERING_ON_GPU if self._device.type == "cuda" else MAX_ROWS
         for start in range(0, self.count, most):
             chosen = rows[start : start + most]
-            yield chosen, self._gather(chosen)
+            block = self._gather(chosen)
+            self._move_to([(chosen, block)])  # put together once for all that is asked here
+            yield chosen, block

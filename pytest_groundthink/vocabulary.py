@@ -37,8 +37,8 @@ EVIDENCE = frozenset({"checkpoint", "tokenizer", "training_log"})
 
 MARKERS = {
     **KINDS,
-    "minimal": "tier: the checks to run every time",
-    "standard": "tier: minimal and more",
+    "minimal": "tier: what a conversation must carry; under a minute at 3.5M on two cores",
+    "standard": "tier: minimal, gates, states, diagnostics and more canaries",
     "extended": "tier: everything",
     "graduation": "whatever the subject's scale requires before the next scale; put on automatically",
     "check(id)": "the check of checks.yaml that the test asks for",

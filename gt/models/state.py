@@ -91,7 +91,11 @@ class ModelState(Mapping[str, Tensor]):
     def select(self, rows: Sequence[int] | slice) -> Self:
         """The state of some sequences of the batch; the gate, a report, stays that of the whole batch."""
         index = rows if isinstance(rows, slice) else list(rows)
-        return self.map(lambda tensor: tensor[index])
+        if self._layers is None:
+            return self.map(lambda tensor: tensor[index])
+        # Not stacked for it: the model that goes on wants each layer's state in one piece.
+        layers = [{name: tensor[index] for name, tensor in layer.items()} for layer in self._layers]
+        return self.from_layers(layers, self._shares)
 
     def clone(self) -> Self:
         """A copy that shares no memory."""
@@ -124,16 +128,16 @@ class ModelState(Mapping[str, Tensor]):
         given = sorted(row for rows, _ in parts for row in rows)
         if given != list(range(count)):
             raise ValueError(f"{count} sequences are given the rows {given}: expected each of 0 to {count - 1} once")
-        tensors: dict[str, Tensor] = {}
-        for name, first in parts[0][1].tensors.items():
-            shapes = {state.tensors[name].shape[1:] for _, state in parts}
-            shape = [max(sizes) for sizes in zip(*shapes, strict=True)]
-            tensors[name] = first.new_empty(count, *shape) if len(shapes) == 1 else first.new_zeros(count, *shape)
-            for rows, state in parts:
-                tensor = state.tensors[name]
-                places: tuple[list[int] | slice, ...] = (list(rows), *(slice(size) for size in tensor.shape[1:]))
-                tensors[name][places] = tensor
-        return cls(tensors)
+        places = {row: (state, index) for rows, state in parts for index, row in enumerate(rows)}
+        return cls.gather([places[row] for row in range(count)])
+
+    @classmethod
+    def gather(cls, rows: Sequence[tuple[Self, int]]) -> Self:
+        """The states of some sequences, each a row of a state, copied once; padded as by `merge`."""
+        if any(state._layers is None for state, _ in rows):
+            return cls(_rows([(state.tensors, index) for state, index in rows]))
+        by_layer = zip(*(state._layers or () for state, _ in rows), strict=True)
+        return cls.from_layers([_rows([(one, i) for one, (_, i) in zip(own, rows, strict=True)]) for own in by_layer])
 
     def save(self, path: Path | str) -> None:
         """Write the state to a safetensors file; the gate, which is a report, is left out."""
@@ -150,3 +154,18 @@ class ModelState(Mapping[str, Tensor]):
             return cls(load_file(path, device=str(device)))
         except SafetensorError as error:
             raise ValueError(f"{path} holds no state ({error}): expected a file that ModelState.save wrote") from error
+
+
+def _rows(rows: Sequence[tuple[Mapping[str, Tensor], int]]) -> dict[str, Tensor]:
+    """One row of the tensors of each name together; where they differ in size, zeros are at the end."""
+    found: dict[str, Tensor] = {}
+    for name in rows[0][0]:
+        own = [tensors[name][index] for tensors, index in rows]
+        shapes = {tensor.shape for tensor in own}
+        if len(shapes) == 1:
+            found[name] = torch.stack(own)
+            continue
+        found[name] = own[0].new_zeros(len(own), *(max(sizes) for sizes in zip(*shapes, strict=True)))
+        for place, tensor in zip(found[name], own, strict=True):
+            place[tuple(map(slice, tensor.shape))] = tensor
+    return found
