@@ -25,6 +25,7 @@ from pytest_groundthink.progress import Progress
 from pytest_groundthink.provenance import provenance
 from pytest_groundthink.rules import ScaleRule, load_matrix, load_scales
 from pytest_groundthink.scorecard import CheckResult, Scorecard, SubjectSection, Summary
+from pytest_groundthink.threads import choose_waiting
 from pytest_groundthink.verdict import Status
 from pytest_groundthink.vocabulary import CAPABILITIES, EVIDENCE, TIERS
 
@@ -47,9 +48,7 @@ class JudgingSession:
         self.config = config
         self.settings = Settings.from_config(config)
         self.is_worker = hasattr(config, "workerinput")
-        # Threads that spin while they wait take the cores from everyone else, other workers first; benchmarks/NOTES.md
-        # has the figures. OpenMP reads it once, when torch is loaded.
-        os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+        choose_waiting(shared=self.is_worker or bool(config.getoption("numprocesses", None)))
         self.graduating = selects(config.getoption("markexpr", ""), {"graduation"})
         self.book: CheckBook = load_checks(fixtures_dir() / "checks.yaml", self.settings.checks)
         if self.settings.profile not in self.book.profiles:
