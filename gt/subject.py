@@ -301,7 +301,7 @@ class Subject:
             "corpus": {
                 "name": self.corpus.name,
                 "sha256": self.corpus.sha256,
-                "share": round(self.corpus.share, 4),
+                "share": self.corpus.share and round(self.corpus.share, 4),
                 "tokens": len(self.train_tokens),
             },
             "sabotage": self.plan.request.sabotage,

@@ -297,7 +297,8 @@ def _same_text(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two texts are one, or Python's reference as two releases of Python word it."""
     if one.get("sha256") is None or one["sha256"] == other.get("sha256"):
         return one.get("sha256") is not None
-    return all(text.get("name") == REFERENCE and text.get("share", 0.0) >= LEAST_SHARE for text in (one, other))
+    # A text of the user's own has no share, whatever its name.
+    return all(text.get("name") == REFERENCE and (text.get("share") or 0.0) >= LEAST_SHARE for text in (one, other))
 
 
 def _unlike(card: Scorecard, other: Scorecard) -> Iterable[str]:

@@ -41,14 +41,14 @@ class Corpus:
         sha256: Hash of the cleaned documents together with their division.
         train: Documents for training.
         valid: Documents for validation; none of them is in `train`.
-        share: How much of what the text should be is there; less than 1 only for a reference text.
+        share: How much of the listed reference text this Python has; None for a text of the user's own.
     """
 
     name: str
     sha256: str
     train: tuple[str, ...]
     valid: tuple[str, ...]
-    share: float = 1.0
+    share: float | None = None
 
     @property
     def characters(self) -> int:

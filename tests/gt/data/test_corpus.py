@@ -57,6 +57,7 @@ class TestPythonReference:
         corpus = python_reference()
         listed = json.loads((fixtures_dir() / "reference_text.json").read_text(encoding="utf-8"))
         hashes = "".join(paragraph_hash(p) for document in corpus.train for p in document.split("\n"))
+        assert corpus.share is not None
         assert corpus.share > 0.9, "a Python that rewords so much needs another list"
         if corpus.share == 1.0:
             assert hashes == "".join(listed["train"].values())
@@ -70,6 +71,8 @@ class TestPythonReference:
         corpus = python_reference()
         monkeypatch.setattr("gt.data.reference_text.reference_paragraphs", reworded)
         other = python_reference.__wrapped__()
+        assert other.share is not None
+        assert corpus.share is not None
         assert 0.98 < other.share < corpus.share
         assert other.sha256 != corpus.sha256
         for mine, its in ((corpus.train, other.train), (corpus.valid, other.valid)):
@@ -115,6 +118,7 @@ class TestTextFile:
         path.write_bytes(documents(100, separator).encode())
         check_text_file(path)
         corpus = text_file(path)
+        assert corpus.share is None
         assert corpus.name == "mine.txt"
         assert len(corpus.train) + len(corpus.valid) == 100
         assert not set(corpus.train) & set(corpus.valid)
