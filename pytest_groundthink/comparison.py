@@ -93,12 +93,17 @@ class MetricChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CheckChange(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one check; a status is None where the check was not part of the run or does not apply."""
+    """What became of one check; a status is None where the check was not part of the run or does not apply.
+
+    `applied` and `applies` are false only where the scorecard says that it does not apply to the subject.
+    """
 
     id: str
     title: str
     before: Status | None
     after: Status | None
+    applied: bool = True
+    applies: bool = True
     turn: Turn
     same_bands: bool
     metrics: tuple[MetricChange, ...]
@@ -232,6 +237,8 @@ def _check_change(id_: str, first: Scorecard, other: Scorecard, described: Mappi
         title=known.title if known else "",
         before=before,
         after=after,
+        applied=a is None or a.applicable,
+        applies=b is None or b.applicable,
         turn=_turn(before, after),
         same_bands=a is None or b is None or a.threshold is None or b.threshold is None or a.threshold == b.threshold,
         metrics=tuple(metrics),

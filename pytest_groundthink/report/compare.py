@@ -136,13 +136,18 @@ def notes(other: Against, every: bool) -> list[str]:
     """What the table leaves out, and what limits it."""
     shown = {row.check for row in rows(other, every)}
     found = []
-    for turn, what in (
-        ("same", "unchanged"),
-        ("gone", f"not in {other.side.name}"),
-        ("new", f"only in {other.side.name}"),
+    left = [check for check in other.checks if check.id not in shown]
+    for what, own in (
+        ("unchanged", [check for check in left if check.turn == "same"]),
+        (f"not in {other.side.name}", [check for check in left if check.turn == "gone" and check.applies]),
+        (
+            f"does not apply in {other.side.name}",
+            [check for check in left if check.turn == "gone" and not check.applies],
+        ),
+        (f"only in {other.side.name}", [check for check in left if check.turn == "new" and check.applied]),
+        (f"applies only in {other.side.name}", [check for check in left if check.turn == "new" and not check.applied]),
     ):
-        ids = [check.id for check in other.checks if check.id not in shown and check.turn == turn]
-        found += [f"{what}: {', '.join(ids)}"] if ids else []
+        found += [f"{what}: {', '.join(check.id for check in own)}"] if own else []
     reasons = {metric.test.note for check in other.checks for metric in check.metrics if metric.test}
     found += [f"unpaired: {note}" for note in sorted(reasons - {""})]
     if any(not check.same_bands for check in other.checks):
@@ -211,9 +216,9 @@ def _verdict(check: CheckChange) -> str:
     if check.before is check.after:
         return (check.after or _NO_STATUS) + star
     if check.turn == "gone":
-        return f"{check.before}, left out"
+        return f"{check.before}, {'left out' if check.applies else 'does not apply'}"
     if check.turn == "new":
-        return f"{check.after}, new"
+        return f"{check.after}, {'new' if check.applied else 'applies now'}"
     return f"{check.before} > {check.after}{star}"
 
 

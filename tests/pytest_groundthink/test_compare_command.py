@@ -56,6 +56,22 @@ def test_differences_are_said_first(folder: Path, capsys: pytest.CaptureFixture[
     assert out.index("other items were drawn") < out.index("PASS, left out")
 
 
+def test_what_does_not_apply_is_not_what_was_left_out(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    here = card(check("S0"), check("S1"), check("S2", "NODATA", applicable=False))
+    there = card(check("S0", "NODATA", applicable=False), check("S2"))
+    for name, one in (("here", here), ("there", there)):
+        scorecard.write(one, folder / f"{name}.json")
+    assert run("here.json", "there.json") == 0
+    lines = capsys.readouterr().out.splitlines()
+    told = {"does not apply in there.json: S0", "not in there.json: S1", "applies only in there.json: S2"}
+    assert told <= {line.strip() for line in lines}
+    assert run("here.json", "there.json", "--all") == 0
+    every = capsys.readouterr().out
+    assert "PASS, does not apply" in every
+    assert "PASS, left out" in every
+    assert "PASS, applies now" in every
+
+
 def test_rules_make_the_exit_status(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("a.json", "b.json", "--fail-on", "C1a<-5%") == 1
     assert "--fail-on C1a<-5%: C1a: it went from 0.9" in " ".join(capsys.readouterr().out.split())

@@ -90,7 +90,9 @@ def test_what_was_left_out_of_a_run_is_neither_worse_nor_better() -> None:
     assert {one.id: one.turn for one in other.checks} == {"S0": "gone", "S1": "same", "S2": "new"}
     assert not any(one.regression or one.improvement for one in other.checks)
     not_asked = against(card(check("S0")), card(check("S0", "NODATA", applicable=False)))
-    assert not_asked.checks[0].turn == "gone"
+    (lost,) = not_asked.checks
+    assert (lost.turn, lost.applied, lost.applies) == ("gone", True, False)
+    assert all(one.applied and one.applies for one in other.checks)
 
 
 @pytest.mark.parametrize(
