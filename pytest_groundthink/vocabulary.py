@@ -37,7 +37,7 @@ EVIDENCE = frozenset({"checkpoint", "tokenizer", "training_log"})
 
 MARKERS = {
     **KINDS,
-    "minimal": "tier: what a conversation must carry; under a minute at 3.5M on two cores",
+    "minimal": "tier: what a conversation must carry; about a minute at 3.5M on two cores",
     "standard": "tier: minimal, gates, states, diagnostics and more canaries",
     "extended": "tier: everything",
     "graduation": "whatever the subject's scale requires before the next scale; put on automatically",

@@ -17,6 +17,7 @@ from packaging.utils import canonicalize_name
 
 from gt.baseline import find_baseline
 from gt.checkpoint import inspect_checkpoint, read_training
+from gt.data.corpus import python_reference
 from gt.models.config import parameter_counts
 from gt.registry import resolve
 
@@ -176,6 +177,23 @@ def test_the_checkpoint_has_a_baseline_that_was_trained_alike() -> None:
     baseline = find_baseline(inspect_checkpoint(CHECKPOINT, spec), spec)
     assert baseline.path == CHECKPOINT / "baseline"
     assert f"{read_training(baseline.path)['valid_loss']:.3f} nats" in (CHECKPOINT / "README.md").read_text("utf-8")
+
+
+def test_the_checkpoints_ladder_counts_and_its_scorecard_is_a_go() -> None:
+    text = python_reference()
+    rungs = sorted((CHECKPOINT / "ladder").glob("*.json"))
+    assert len(rungs) == 5
+    for path in [*rungs, ROOT / "docs" / "results" / "gf-mh-3.5m.json"]:
+        judged_on = json.loads(path.read_text(encoding="utf-8"))["subject"]["corpus"]
+        assert (judged_on["name"], judged_on["share"]) == (text.name, 1.0)
+        if text.share == 1.0:
+            assert judged_on["sha256"] == text.sha256, path
+    decide = "from pytest_groundthink.cli import main; main()"
+    command = [sys.executable, "-c", decide, "decide", "docs/results/gf-mh-3.5m.json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "GO  GF-MH@3.5M" in done.stdout
+    assert "5 runs at 5 scales" in done.stdout
 
 
 def test_the_picture_shows_a_decision() -> None:

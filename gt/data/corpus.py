@@ -1,8 +1,8 @@
 """Prose for the checks: the reference documentation that every Python ships, or the user's own text file.
 
 Both come as documents divided once into training and validation, with a hash that goes to the scorecard: two runs
-are comparable where the hashes agree. The reference text is the same in Python 3.11 to 3.13, but for what a release
-has reworded since: `share` says how much of it was found.
+are comparable where the hashes agree. The reference text is the same in several releases of Python, but for what a
+release has reworded since: `share` says how much of what losses are measured on was found.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Corpus:
         sha256: Hash of the cleaned documents together with their division.
         train: Documents for training.
         valid: Documents for validation; none of them is in `train`.
-        share: How much of the listed reference text this Python has; None for a text of the user's own.
+        share: How much of the held-out reference text this Python has; None for a text of the user's own.
     """
 
     name: str

@@ -39,6 +39,8 @@ def refused() -> str | None:
         return "the package triton is not installed"
     if not torch.cuda.is_available():
         return "torch sees no CUDA device"
+    if torch.version.hip:
+        return "the GPU is no NVIDIA GPU, and the kernels call CUDA's libdevice"
     major, minor = torch.cuda.get_device_capability()
     return None if major >= 8 else f"the GPU has compute capability {major}.{minor}, Triton's bf16 products need 8.0"
 

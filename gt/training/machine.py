@@ -40,7 +40,8 @@ def environment(device: torch.device) -> dict[str, Any]:
 @contextmanager
 def exact(config: TrainConfig, device: torch.device) -> Iterator[None]:
     """The settings of torch that a run wants, and those from before after it."""
-    before = torch.get_float32_matmul_precision(), torch.are_deterministic_algorithms_enabled()
+    precision = torch.get_float32_matmul_precision()
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
     if config.deterministic:
@@ -49,8 +50,8 @@ def exact(config: TrainConfig, device: torch.device) -> Iterator[None]:
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before[0])
-        torch.use_deterministic_algorithms(before[1])
+        torch.set_float32_matmul_precision(precision)
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
 
 @contextmanager
@@ -66,9 +67,9 @@ def repeatable(device: torch.device) -> Iterator[None]:
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     memory: Any = torch.utils.deterministic  # whose one setting is made as it is loaded
     filled = memory.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    memory.fill_uninitialized_memory = False  # a launch for every tensor that is made
     try:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        memory.fill_uninitialized_memory = False  # a launch for every tensor that is made
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=r"[\s\S]*determinis")
             yield

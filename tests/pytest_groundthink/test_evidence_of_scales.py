@@ -65,13 +65,16 @@ def test_another_recipe_is_left_out_with_what_differs(changes: dict[str, Any], w
 
 
 @pytest.mark.parametrize(
-    ("share", "runs"), [(0.99, 2), (0.97, 1), (None, 1)], ids=["99%", "97%", "a file of that name"]
+    ("share", "runs"), [(0.99, 2), (0.98, 1), (None, 1)], ids=["99%", "98%", "a file of that name"]
 )
 def test_the_reference_text_of_another_python_will_do(share: float | None, runs: int) -> None:
     card = whole("3.5M", corpus={"name": "python-reference", "sha256": "mine", "share": 1.0})
     other = whole("2M", corpus={"name": "python-reference", "sha256": "other", "share": share})
     assert len(build_ladder(card, [other], 0.05).runs) == runs
     assert len(build_ladder(other, [card], 0.05).runs) == runs
+    if share == 0.98:
+        (why,) = build_ladder(card, [other], 0.05).left_out
+        assert "one Python has 98.0% of the reference text, 99% are needed" in why
 
 
 def test_what_may_differ_is_told() -> None:
