@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from gt import registry
+from gt import kernels, registry
 from gt.kernels import BACKENDS, Backend, resolve
 from gt.models.build import build_model
 from gt.training.optim import captured_step, make_optimizer, train_step
@@ -49,9 +49,12 @@ COMPETITORS = {
     "WKV6 by fla": Competitor("wkv6=fla"),
     "plain parts": Competitor(PLAIN),  # the functions between the recurrences as PyTorch spells them
     "published": Competitor(f"wkv6=fla,{PLAIN}"),
+    "ours, compiled": Competitor(compiled=True),  # torch.compile of what lies between the kernels
+    "plain parts, compiled": Competitor(PLAIN, compiled=True),
     "GPT2": Competitor(variant="GPT2"),
     "GPT2 compiled": Competitor(variant="GPT2", compiled=True),
 }
+OPS = {op: getattr(kernels, op) for op in BACKENDS}
 PRECISIONS = {"cpu": ["fp32"], "cuda": ["bf16"]}
 KERNELS_SHOWN = 40
 
@@ -95,21 +98,17 @@ def main() -> None:
         left_out["GPT2 compiled"] = "is for GPUs"
     names = [name for name in chosen.competitors if name not in left_out]
     console = Console(width=120)
-    figures = []
+    figures: list[dict[str, Any]] = []
+    path = chosen.json or RESULTS / f"training-{chosen.device}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     for precision in chosen.precision or PRECISIONS[chosen.device]:
         for shape in chosen.shapes or SHAPES[chosen.device]:
             console.log(f"{shape}, {precision}: recording a step of {', '.join(names)}")
             figures.append(compare(chosen, names, precision, *map(int, shape.split("x"))))
             console.log(str(figures[-1]["tokens_per_s"]))
-    record = {
-        **conditions(chosen.threads),
-        "left_out": left_out,
-        "figures": figures,
-    }
+            record = {**conditions(chosen.threads), "left_out": left_out, "figures": figures}
+            path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     console.print(table(figures))
-    path = chosen.json or RESULTS / f"training-{chosen.device}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def fla_wkv6(r: Tensor, k: Tensor, v: Tensor, w: Tensor, u: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -134,13 +133,22 @@ def step_of(
     model: nn.Module = build_model(config).to(chosen.device)
     model = {"fp32": lambda m: m, "autocast": Autocast, "bf16": nn.Module.bfloat16}[precision](model)
     if competitor.compiled:
-        model.compile()
+        compile_between_kernels(model) if not competitor.variant else model.compile()
     backends = {op: resolve(op, chosen.device).backend.name for op in BACKENDS} if not competitor.variant else {}
     lr = torch.tensor(1e-3, device=chosen.device) if chosen.device == "cuda" else 1e-3
     optimizer = make_optimizer(model, lr)
     if chosen.device == "cpu":
         return (lambda tokens_BT: train_step(model, optimizer, tokens_BT, clip=1.0)), backends
     return captured_step(model, optimizer, example_BT, clip=1.0), backends
+
+
+def compile_between_kernels(model: nn.Module) -> None:
+    """torch.compile of every block, with a break at each recurrence (and at each other op with a kernel of its own)."""
+    for op, function in OPS.items():
+        own = resolve(op, "cuda").backend.name != "reference"
+        setattr(kernels, op, torch.compiler.disable(function) if own else function)
+    for block in model.get_submodule("blocks"):
+        block.compile()
 
 
 def compare(chosen: argparse.Namespace, names: list[str], precision: str, B: int, T: int) -> dict[str, Any]:

@@ -102,6 +102,16 @@ def test_wkv6_refuses_larger_heads() -> None:
         kernels.wkv6(x, x, x, -x.abs(), x[0, 0], backend="triton")
 
 
+@pytest.mark.parametrize("length", [64, 70])
+@pytest.mark.parametrize("size", [8, 16, 24, 32, 64])
+def test_wkv6_strong_decays_of_every_head_size(size: int, length: int) -> None:
+    run = function("wkv6", FASTEST[0].values[1])
+    torch.manual_seed(size)
+    r, k, v = (torch.randn(2, length, 3, size) for _ in range(3))
+    tensors = (r, k, v, torch.full_like(r, -12.0), torch.randn(3, size), torch.randn(2, 3, size, size))
+    assert above(LOW[torch.bfloat16], errors("wkv6", run, [t.double() for t in tensors], torch.bfloat16)) == {}
+
+
 @pytest.mark.parametrize("decay", [0.0, -1e-12, -1e-4, -0.5, -12.0, -55.0, -1e4, -3e38], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_wkv6_extreme_decays(decay: float, dtype: torch.dtype) -> None:
