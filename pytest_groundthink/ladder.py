@@ -97,9 +97,12 @@ def find_recorded(file: LadderFile, folder: Path) -> tuple[Path, Scorecard] | st
 
     Args:
         file: As the decision has it.
-        folder: That of the decision's own scorecard: paths are looked up from here and from there.
+        folder: That of the decision's own scorecard: paths are looked up from here, from there, and from the folders
+            above it, one of which the run was started in as a rule.
     """
-    places = [place for place in (Path(file.path), folder / file.path) if place.is_file()]
+    folder = folder.resolve()
+    roots = (Path(), folder, *folder.parents)
+    places = [place for root in roots if (place := root / file.path).is_file()]
     for place in places:
         try:
             card = scorecard.read(place)

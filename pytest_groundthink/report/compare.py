@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,8 +148,12 @@ def notes(other: Against, every: bool) -> list[str]:
         (f"applies only in {other.side.name}", [check for check in left if check.turn == "new" and not check.applied]),
     ):
         found += [f"{what}: {', '.join(check.id for check in own)}"] if own else []
-    reasons = {metric.test.note for check in other.checks for metric in check.metrics if metric.test}
-    found += [f"unpaired: {note}" for note in sorted(reasons - {""})]
+    reasons: dict[str, dict[str, None]] = {}
+    for check in other.checks:
+        for metric in check.metrics:
+            if metric.test and metric.test.note:
+                reasons.setdefault(metric.test.note, {})[check.id] = None
+    found += [f"unpaired: {', '.join(ids)}: {note}" for note, ids in reasons.items()]
     if any(not check.same_bands for check in other.checks):
         found.append("*: judged by other bands in each; the values compare, the verdicts do not")
     return found
@@ -248,14 +252,19 @@ def _differences(other: Against, baseline: Side) -> Table:
 
 
 def _changes(other: Against, every: bool) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    shown = list(rows(other, every))
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     table.add_column("check", no_wrap=True)
-    table.add_column("metric", overflow="fold")
-    for heading in ("before", "after", "change (95%)", "p"):
+    # Where the terminal is narrow they break between words: after a value, before its relative change.
+    table.add_column("metric", min_width=_widest(word for row in shown for word in row.metric.split()))
+    for heading in ("before", "after"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("verdict", overflow="fold")
+    changes = (part for row in shown for part in row.change.split(" ("))
+    table.add_column("change (95%)", justify="right", min_width=1 + _widest(changes))
+    table.add_column("p", justify="right", no_wrap=True)
+    table.add_column("verdict", min_width=_widest(word for row in shown for word in row.verdict.split()))
     last = ""
-    for row in rows(other, every):
+    for row in shown:
         change = f"{row.change}\n({row.interval})" if row.interval else row.change
         cells = (
             "" if row.check == last else row.check,
@@ -269,6 +278,10 @@ def _changes(other: Against, every: bool) -> Table:
         table.add_row(*(Text(cell) for cell in cells), style=_COLOURS[row.mood])
         last = row.check
     return table
+
+
+def _widest(texts: Iterable[str]) -> int:
+    return max(map(len, texts), default=0)
 
 
 def _overview(comparison: Comparison) -> Table:

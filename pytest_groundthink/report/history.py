@@ -15,6 +15,7 @@ from pytest_groundthink.verdict import Status, Style
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _PLAIN = "_.:-=+*#"
+GIT_SHORT = 7  # as git abbreviates
 _COLOURS = {Status.PASS: "green", Status.WARN: "yellow", Status.FAIL: "bold red", Status.NODATA: "magenta"}
 
 
@@ -122,19 +123,27 @@ def print_best(check: str, metric: str, points: Sequence[Point], top: int, as_js
 
 def _points(points: Sequence[Point], style: Style, subject: bool = False) -> Table:
     intervals = any(one.ci95 for one in points)
-    optional = (("subject",) if subject else (), ("95%",) if intervals else ())
-    table = _table("created", *optional[0], "value", *optional[1], "n", "verdict", "step", "commit", "id")
+    # 80 columns hold the subject, or the hour and the commit; --json has all three.
+    table = _table(
+        "created",
+        *(("subject",) if subject else ()),
+        "value",
+        *(("95%",) if intervals else ()),
+        *("n", "verdict", "step"),
+        *(() if subject else ("commit",)),
+        "id",
+    )
     for one in points:
         interval = "" if one.ci95 is None else " to ".join(style.show(end) for end in one.ci95)
         table.add_row(
-            one.entry.created[:16].replace("T", " "),
+            one.entry.created[: 10 if subject else 16].replace("T", " "),
             *((one.entry.label,) if subject else ()),
             "-" if one.value is None else style.show(one.value),
             *((interval,) if intervals else ()),
             str(one.n or ""),
             Text(one.status.value, style=_COLOURS[one.status]),
             "" if one.entry.step is None else f"{one.entry.step:,}",
-            (one.entry.commit or "-")[:SHORT],
+            *(() if subject else ((one.entry.commit or "-")[:GIT_SHORT],)),
             one.entry.id[:SHORT],
         )
     return table
@@ -159,7 +168,7 @@ def _style(check: str, metric: str) -> Style:
 
 
 def _table(*headings: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     for heading in headings:
         table.add_column(heading, no_wrap=heading not in ("subject", "95%", "baseline"), overflow="fold")
     return table

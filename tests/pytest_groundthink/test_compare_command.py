@@ -50,6 +50,32 @@ def test_what_it_shows(folder: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert any(line.startswith("1 test was made") for line in lines)
 
 
+def test_80_columns_break_between_words(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    metric = "state variance, larger"
+    for name, number, limit in (("small", 2.0, "PASS"), ("large", 1234567.0, "FAIL")):
+        one = check("D2", limit, value(metric, number), passes={metric: (1.0, 9.0)})
+        rates = rate("C1a", outcomes(0.97 if name == "small" else 0.7), limit)
+        scorecard.write(card(one, rates), folder / f"{name}.json")
+    assert run("small.json", "large.json") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= 80
+    words = [word for line in lines for word in line.split()]
+    for whole in ("variance,", "larger", "1.23e+06", "PASS", "FAIL", "-27.5", "(+61728250.0%)"):
+        assert any(whole in word for word in words), (whole, lines)
+
+
+def test_what_does_not_pair_names_its_checks(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, seed in (("one", 0), ("other", 1)):
+        one = card(rate("C1a", outcomes(0.97)), rate("C1b", outcomes(0.9)), seed=seed)
+        scorecard.write(one, folder / f"{name}.json")
+    assert run("one.json", "other.json", "--all") == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("unpaired:")]
+    assert line.strip().startswith("unpaired: C1a, C1b: ")
+
+
 def test_differences_are_said_first(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("a.json", "c.json", "--all") == 0
     out = capsys.readouterr().out

@@ -87,6 +87,9 @@ def test_a_file_is_decided_on_with_the_ladder_of_its_run(project: pytest.Pyteste
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(elsewhere)
         assert again().scaling == first.scaling, "paths are looked up from the scorecard too"
+        deeper = project.mkdir("results") / "out.json"
+        scorecard.write(card, deeper)
+        assert again(deeper).scaling == first.scaling, "and from the folders above it, where the run began"
     (checkpoint / "ladder" / "1M.json").unlink()
     scorecard.write(whole("2M", loss=9.0), checkpoint / "ladder" / "2M.json")
     less = again()
