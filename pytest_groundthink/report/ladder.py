@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import NamedTuple
 
 from gt.resources import fixtures_dir
 from pytest_groundthink.categories import SCALING
@@ -17,6 +18,7 @@ from pytest_groundthink.scorecard import Scorecard
 WIDTH, HEIGHT = 640, 300
 LEFT, RIGHT, TOP, BOTTOM = 56, 620, 12, 260
 CURVE_POINTS = 40
+LETTER, LINE = 8.8, 15  # about how wide a letter of a label is and how high its line, in units of the drawing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,8 +130,9 @@ def draw(rungs: Sequence[Rung], axis: str, curve: Callable[[float], float] | Non
     if path:
         line = "L".join(f"{x(size):.1f} {y(loss):.1f}" for size, loss in path if loss > 0)
         parts.append(f'<path class="curve" d="M{line}"/>')
+    taken = [_Box(x(rung.size) - 6, y(rung.loss) - 6, x(rung.size) + 6, y(rung.loss) + 6) for rung in shown]
     for rung in shown:
-        parts += _point(rung, x(rung.size), y)
+        parts += _point(rung, x(rung.size), y, taken)
     parts.append(
         f'<text class="tick" x="{(LEFT + RIGHT) / 2}" y="{HEIGHT - 8}" text-anchor="middle">{escape(axis)}</text>'
     )
@@ -140,8 +143,22 @@ def draw(rungs: Sequence[Rung], axis: str, curve: Callable[[float], float] | Non
     )
 
 
-def _point(rung: Rung, x: float, y: Callable[[float], float]) -> list[str]:
-    """A filled circle for what was fitted, an open one for what was held out, a diamond for what is predicted."""
+class _Box(NamedTuple):
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def overlaps(self, other: _Box) -> bool:
+        across = self.left < other.right and other.left < self.right
+        return across and self.top < other.bottom and other.top < self.bottom
+
+
+def _point(rung: Rung, x: float, y: Callable[[float], float], taken: list[_Box]) -> list[str]:
+    """A filled circle for what was fitted, an open one for what was held out, a diamond for what is predicted.
+
+    Its label is put where none of `taken` is, and added to them.
+    """
     at = y(rung.loss)
     parts = []
     if rung.ci95 is not None and rung.ci95[0] > 0:
@@ -155,8 +172,23 @@ def _point(rung: Rung, x: float, y: Callable[[float], float]) -> list[str]:
         parts.append(
             f'<circle class="{"open" if rung.kind == "held-out" else "value"}" cx="{x:.1f}" cy="{at:.1f}" r="5"/>'
         )
-    parts.append(f'<text class="point" x="{x + 9:.1f}" y="{at - 7:.1f}">{escape(rung.label)}</text>')
+    left, base = _free_place(rung.label, x, at, taken)
+    parts.append(f'<text class="point" x="{left:.1f}" y="{base:.1f}">{escape(rung.label)}</text>')
     return parts
+
+
+def _free_place(label: str, x: float, y: float, taken: list[_Box]) -> tuple[float, float]:
+    """Where a label's line begins: above its point, right of it; else below, or farther off."""
+    width = LETTER * len(label)
+    for far in range(4):
+        for base in (y - 7 - far * LINE, y + 17 + far * LINE):
+            for left in (x + 9, x - 9 - width):
+                box = _Box(left, base - LINE + 3, left + width, base + 3)
+                inside = LEFT < box.left and box.right <= WIDTH and box.bottom < BOTTOM and TOP < box.top
+                if inside and not any(box.overlaps(other) for other in taken):
+                    taken.append(box)
+                    return left, base
+    return x + 9, y - 7
 
 
 def _scale(numbers: Sequence[float], first: float, last: float) -> Callable[[float], float]:

@@ -109,6 +109,23 @@ def test_a_ladder_falls_from_left_to_right() -> None:
     assert [path for path in svg if path.get("class") == "curve"]
 
 
+def test_labels_of_neighbours_do_not_lie_on_each_other() -> None:
+    near = [
+        ladder.Rung(label=f"GF-MH@{name}", size=1e15 * 1.1**i, loss=5.0)
+        for i, name in enumerate(("0.3M", "TINY", "1M"))
+    ]
+    svg = ET.fromstring(ladder.draw([*near, *RUNGS[2:]], "training compute (FLOP)"))
+    labels = [text for text in svg if text.get("class") == "point"]
+    assert len(labels) == 4
+    boxes = []
+    for text in labels:
+        left, base = float(text.get("x", 0)), float(text.get("y", 0))
+        boxes.append((left, base - 10, left + 8 * len(text.text or ""), base))
+    for (left, top, right, bottom), other in itertools.combinations(boxes, 2):
+        apart = right <= other[0] or other[2] <= left or bottom <= other[1] or other[3] <= top
+        assert apart, (left, top, right, bottom, other)
+
+
 def test_one_scale_is_no_ladder() -> None:
     assert ladder.draw(RUNGS[:1], "size") == ""
     assert ladder.draw([RUNGS[0], RUNGS[0]], "size") == ""
