@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -29,8 +30,9 @@ SAMPLES, MOST_STEPS = 10, 500
 def mini_training(subject: Subject) -> tuple[Measurement, ...]:
     """G3: the fall of the loss from the first to the last tenth of a short training, its gradient norm then, its peak.
 
-    The peak is the highest loss of a step over that of the first, when nothing was learned yet: steps that are too
-    large show there, even where a loss that shot up comes down again.
+    The peak is the highest median of three successive losses over the first loss, when nothing was learned yet: steps
+    that are too large show there, even where a loss that shot up comes down again. One batch of odd text does not: the
+    loss of a sound GPT2@8M was 1.16 of the first for a single step, 0.81 before and 0.80 after it.
 
     The intervals are those of means over the steps of the last tenth; the first tenth, which falls, counts as it was.
     """
@@ -40,7 +42,7 @@ def mini_training(subject: Subject) -> tuple[Measurement, ...]:
     first, last = (sum(part) / len(part) for part in (run.losses[:tenth], run.losses[-tenth:]))
     norm, *norm_ends = _of_steps(run.norms[-tenth:])
     _, *loss_ends = _of_steps(run.losses[-tenth:])
-    peak = max(run.losses) / run.losses[0]
+    peak = max(map(statistics.median, _windows(run.losses, 3))) / run.losses[0]
     note = f"{first:.2f} -> {last:.2f} nats in {len(run.losses)} steps"
     if not complete:
         first = last = norm = peak = math.nan
@@ -62,9 +64,14 @@ def mini_training(subject: Subject) -> tuple[Measurement, ...]:
             ci95=(norm_ends[0], norm_ends[1]),
             note="mean over the last tenth, before clipping",
         ),
-        measured("loss_peak", peak, n=len(run.losses), note="highest loss over the first"),
+        measured("loss_peak", peak, n=len(run.losses), note="highest median of three losses over the first"),
     )
     return tuple(msgspec.structs.replace(m, cached=run.cached) for m in found)
+
+
+def _windows(values: list[float], width: int) -> list[list[float]]:
+    """Every `width` successive values; all of them where there are fewer."""
+    return [values[start : start + width] for start in range(max(1, len(values) - width + 1))]
 
 
 def _of_steps(values: list[float]) -> Interval:
